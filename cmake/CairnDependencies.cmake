@@ -1,0 +1,20 @@
+# What the core and the tool need. Nothing of it shows in a public header.
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash>=0.8.0)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json 3.10 REQUIRED)
+find_package(CLI11 REQUIRED)
+
+find_program(CAIRN_FLATC flatc REQUIRED)
+find_path(CAIRN_FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
+mark_as_advanced(CAIRN_FLATC CAIRN_FLATBUFFERS_INCLUDE_DIR)
+
+# Header-only use of the libraries above, for the objects of the core.
+add_library(cairn_core_headers INTERFACE)
+target_include_directories(cairn_core_headers SYSTEM INTERFACE ${CAIRN_FLATBUFFERS_INCLUDE_DIR})
+target_link_libraries(cairn_core_headers INTERFACE
+  PkgConfig::LMDB PkgConfig::XXHASH Threads::Threads
+  fmt::fmt-header-only nlohmann_json::nlohmann_json)
