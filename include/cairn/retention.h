@@ -1,0 +1,71 @@
+// Which checkpoints to find, and which to keep: pure rules over lists of checkpoints.
+#pragma once
+
+#include <cairn/checkpoint.h>
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cairn {
+
+/// Says whether a checkpoint is meant, by its name, metadata or anything else known of it.
+using CheckpointPredicate = std::function<bool(const CheckpointInfo&)>;
+/// Ranks a checkpoint: the larger, the more it is wanted. NaN ranks last.
+using CheckpointImportance = std::function<double(const CheckpointInfo&)>;
+
+/// What to look for. At most one of `importance_key`, `max_key`, `min_key`; none: newest first.
+struct FindOptions {
+  CheckpointImportance importance_key = {};
+  std::string max_key = {};  ///< A metadata key whose largest value is wanted.
+  std::string min_key = {};  ///< A metadata key whose smallest value is wanted.
+  CheckpointPredicate ckpt_predicate = {};  ///< Applied before ranking.
+  std::optional<std::size_t> max_num_checkpoints = std::nullopt;
+};
+
+/// The checkpoints that `options` asks for, best first.
+///
+/// Order is total: importance, then the newer commit first; never the wall clock; NaN ranks last.
+/// A checkpoint without the key is left out. Known damage is not looked at.
+/// Errors: invalid_argument for more than one criterion, or a key that is no number or that no
+/// checkpoint has (the message names the keys that exist), unless there are no checkpoints at all.
+std::vector<CheckpointInfo> select_checkpoints(std::span<const CheckpointInfo> checkpoints,
+                                               const FindOptions& options);
+
+/// What to keep. Each criterion protects its best `num_to_keep` among the candidates.
+struct KeepOptions {
+  int num_to_keep = 1;      ///< 0 keeps no candidate; negative is an error.
+  bool keep_recent = true;  ///< The newest are one criterion.
+  std::vector<CheckpointImportance> importance_keys = {};
+  std::vector<std::string> max_keys = {};
+  std::vector<std::string> min_keys = {};
+  CheckpointPredicate ckpt_predicate = {};  ///< Which checkpoints may be deleted; none: all.
+  std::size_t keep_every = 0;  ///< Beside: every checkpoint whose id is a multiple of it; 0: none.
+};
+
+/// Why a checkpoint stays or goes.
+struct RetentionDecision {
+  CheckpointInfo checkpoint = {};
+  std::string rule = {};  ///< For people, e.g. "best 2 by min loss", "pinned", "not protected".
+};
+
+/// What a retention rule decides, newest first in each list.
+struct RetentionPlan {
+  std::vector<RetentionDecision> kept = {};
+  std::vector<RetentionDecision> deleted = {};
+};
+
+/// Decides what goes and what stays; changes nothing.
+///
+/// A candidate is accepted by the predicate and ranked by at least one criterion. Each criterion
+/// protects its best `num_to_keep` candidates; overlaps are not topped up; the other candidates go.
+/// Pinned checkpoints stay. Checkpoints known to be damaged protect nothing and count for nothing;
+/// they go once `num_to_keep` intact candidates exist.
+/// Errors: invalid_argument for a negative `num_to_keep`, and for a key as in `select_checkpoints`.
+RetentionPlan plan_retention(std::span<const CheckpointInfo> checkpoints,
+                             const KeepOptions& options);
+
+}  // namespace cairn

@@ -1,0 +1,204 @@
+// The store: a directory that holds checkpoints, and the handle that saves, deletes and opens them.
+#pragma once
+
+#include <cairn/checkpoint.h>
+#include <cairn/error.h>
+#include <cairn/meta_value.h>
+#include <cairn/retention.h>
+#include <cairn/state.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cairn {
+
+namespace store {
+class StoreHandle;
+}
+
+/// Receives what Cairn has to say besides results: recoveries, stranded commits, rebuilt catalogs.
+/// Each message is one line without a newline. Threads: called on the thread of the call at hand.
+using LogCallback = std::function<void(std::string_view message)>;
+
+struct StoreOptions {
+  bool read_only = false;  ///< Never changes a file and never takes the writer lock.
+  bool create = true;      ///< Makes the store when the directory is absent or empty.
+  /// How long to wait for another writer before `busy`; 0: fail at once.
+  std::chrono::milliseconds busy_timeout{0};
+  bool allow_network_file_system = false;  ///< Locks and flushes may lie there; see the README.
+  /// For a read-only file system, where readers cannot be registered: the caller vouches that no
+  /// process writes to the store while this handle lives. Needs `read_only`.
+  bool assume_no_writer = false;
+  /// For a new store: large tensors are cut into chunks of so many bytes (a multiple of 4096, at
+  /// least 65,536 and at most 1 GiB).
+  std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
+  LogCallback log = {};
+};
+
+/// Chooses what a save deletes in its own commit. Gets all checkpoints, newest first, the one being
+/// saved at their head; returns ids. Called under the writer's mutex: do not call the store from it.
+using RetentionCallback =
+    std::function<std::vector<std::uint64_t>(std::span<const CheckpointInfo>)>;
+
+struct SaveOptions {
+  Metadata meta = {};
+  bool end_of_epoch = true;  ///< Recorded as "end-of-epoch".
+  /// UTF-8, 1 to 255 bytes, no '/', no control characters, not "latest" and not beginning with
+  /// "best:", "id:" or "name:". Empty: a name is made from the id.
+  std::string name = {};
+  bool replace = false;  ///< Deletes a checkpoint of the same name in the same commit.
+  RetentionCallback retention = {};
+};
+
+struct SaveResult {
+  CheckpointInfo saved = {};
+  std::uint64_t new_bytes = 0;   ///< Bytes of chunks that were not stored before.
+  std::uint64_t new_chunks = 0;  ///< How many of them.
+  std::vector<std::uint64_t> deleted = {};  ///< Ids, by `replace` and `retention`.
+};
+
+/// A tensor that damage touches.
+struct DamagedTensor {
+  std::uint64_t checkpoint_id = 0;
+  std::string checkpoint_name = {};
+  std::string tensor = {};  ///< "recoverable/key"; empty when the checkpoint's index is damaged.
+};
+
+/// One damaged place, and everything that it touches.
+struct Damage {
+  std::string what = {};  ///< "superblock", "slot", "root", "index", "chunk" or "catalog".
+  std::string message = {};
+  std::uint64_t pack_offset = 0;
+  std::uint64_t bytes = 0;
+  std::vector<DamagedTensor> touches = {};
+};
+
+struct VerifyReport {
+  bool ok = true;
+  std::uint64_t checkpoints = 0;
+  std::uint64_t chunks = 0;  ///< Distinct chunks read and checked.
+  std::uint64_t bytes = 0;   ///< Bytes read and checked.
+  std::vector<Damage> damaged = {};
+  std::vector<std::string> notes = {};  ///< What is unusual but no damage.
+};
+
+struct RepairOptions {
+  bool drop_damaged = false;  ///< Deletes checkpoints that cannot be read whole.
+  bool dry_run = false;       ///< Reports what would be done and changes nothing.
+  /// Which of the checkpoints found by scanning to take in, when no root can be read.
+  std::vector<std::uint64_t> adopt = {};
+  bool allow_network_file_system = false;
+  std::chrono::milliseconds busy_timeout{0};
+  LogCallback log = {};
+};
+
+struct RepairReport {
+  bool changed = false;                 ///< Or would be changed, in a dry run.
+  std::vector<std::string> actions = {};  ///< What was done, or would be done.
+  std::vector<CheckpointInfo> checkpoints = {};  ///< What the store holds afterwards.
+  std::vector<CheckpointInfo> dropped = {};
+  std::vector<Damage> remaining = {};  ///< Damage that stays.
+  /// When no root can be read: checkpoints that a scan found and that `adopt` may name.
+  std::vector<CheckpointInfo> found = {};
+};
+
+struct StoreStats {
+  std::string uuid = {};
+  std::uint64_t format_version = 0;
+  std::uint64_t checkpoints = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t chunks = 0;         ///< Distinct chunks.
+  std::uint64_t logical_bytes = 0;  ///< Of all tensors of all checkpoints.
+  std::uint64_t stored_bytes = 0;   ///< Of live extents: chunks, index records, roots.
+  std::uint64_t free_bytes = 0;     ///< Of free extents below the end of data.
+  std::uint64_t reusable_bytes = 0;  ///< The part of `free_bytes` that the next commit may use.
+  std::uint64_t pack_bytes = 0;     ///< Length of the pack.
+  std::uint64_t catalog_bytes = 0;
+  std::uint64_t chunk_bytes = 0;
+  /// The reader with the oldest snapshot that holds freed extents back, if any.
+  std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
+  std::uint64_t held_back_bytes = 0;
+};
+
+/// What opening had to do or noticed besides opening.
+struct OpenReport {
+  bool created = false;
+  bool rebuilt_catalog = false;
+  std::vector<std::string> notes = {};  ///< The same lines that the log callback got.
+};
+
+/// An open store.
+///
+/// One process at a time holds a store open for writing; any number read it. A writable handle
+/// holds the writer lock until it is closed. Every function that changes something is one commit:
+/// on return its effect survives power loss; on throw the store holds the state before the call,
+/// except after `commit_unknown`, where it holds that or the state after it, whole.
+/// Threads: safe for concurrent use; calls that change something run one after another and never
+/// block readers.
+/// Errors of every function: `forked` in a child of the process that opened it; `poisoned` after a
+/// failed flush or `commit_unknown`; `invalid_argument` for a change through a read-only handle.
+class Store {
+ public:
+  /// Opens, or with `options.create` makes, the store in `directory`.
+  ///
+  /// Errors: not_found (no store there, and not to be created); invalid_argument (the directory is
+  /// no store and not empty, or is on a network file system, or an option is out of range); busy,
+  /// with pid and host of the other writer; damaged; unsupported_version; io.
+  explicit Store(const std::filesystem::path& directory, const StoreOptions& options = {});
+  Store(Store&&) noexcept;
+  Store& operator=(Store&&) noexcept;
+  ~Store();
+
+  const std::filesystem::path& directory() const;
+  bool read_only() const;
+  const OpenReport& open_report() const;
+
+  /// All checkpoints, newest first.
+  std::vector<CheckpointInfo> checkpoints() const;
+  std::optional<CheckpointInfo> find(std::uint64_t id) const;
+  std::optional<CheckpointInfo> find_by_name(std::string_view name) const;
+
+  /// Opens a checkpoint for reading. Errors: not_found; damaged (its index).
+  Checkpoint open(std::uint64_t id) const;
+
+  /// Saves `state` as a new checkpoint, and deletes what `options` says, in one commit.
+  ///
+  /// Cost: one flush of the pack and one LMDB commit, besides the bytes that are new; memory of a
+  /// few chunks above the state.
+  /// Errors: invalid_argument (a name, a shape, a value); already_exists; no_space (nothing
+  /// changed, the handle stays usable); io (a failed flush poisons the handle); commit_unknown.
+  SaveResult save(const CheckpointState& state, const SaveOptions& options = {});
+
+  /// Deletes checkpoints, all of them or none, in one commit. Works on a full disk.
+  /// Errors: not_found; otherwise as `save`.
+  void remove(std::span<const std::uint64_t> ids);
+  /// Exempts a checkpoint from retention, or ends that. Errors: not_found; otherwise as `save`.
+  void set_pinned(std::span<const std::uint64_t> ids, bool pinned);
+  /// Remembers that a checkpoint is damaged, or that it is not. Errors: as `set_pinned`.
+  void set_damaged(std::span<const std::uint64_t> ids, bool damaged);
+
+  /// Reads and checks the whole store, or only the named checkpoints.
+  VerifyReport verify(std::span<const std::uint64_t> ids = {}) const;
+  StoreStats stat() const;
+  /// For each checkpoint alone: the bytes of extents that deleting it would free.
+  std::vector<std::uint64_t> bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const;
+
+  /// Brings a store back that does not open, or that `verify` finds damaged: restores superblocks
+  /// and roots, rebuilds the catalog from the pack, and drops only what `options` asks for.
+  /// Errors: busy when any handle is open on the store; not_found; damaged when nothing can be done.
+  static RepairReport repair(const std::filesystem::path& directory,
+                             const RepairOptions& options = {});
+
+ private:
+  std::shared_ptr<store::StoreHandle> handle_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,51 @@
+// Where things stand in a pack, and the limits of the format. See format/SPEC.md.
+#pragma once
+
+#include "base/digest.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace cairn::format {
+
+/// Every extent begins and ends at a multiple of it: ready for direct I/O, mmap and hole punching.
+inline constexpr std::uint64_t kAlignment = 4096;
+
+inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kHashXxh3_128 = 1;  // 2 is reserved for a cryptographic one
+
+inline constexpr std::uint64_t kSuperblockBytes = 4096;
+inline constexpr std::array<std::uint64_t, 2> kSuperblockOffsets = {0, 65536};
+
+inline constexpr std::size_t kSlotCount = 4;
+inline constexpr std::uint64_t kSlotBytes = 512;  // one sector: written whole or not at all
+inline constexpr std::array<std::uint64_t, kSlotCount> kSlotOffsets = {8192, 16384, 24576, 32768};
+
+/// Extents begin here; everything before is superblocks, slots and zeros.
+inline constexpr std::uint64_t kDataBegin = 131072;
+
+inline constexpr std::uint64_t kMinChunkBytes = 65536;
+inline constexpr std::uint64_t kMaxChunkBytes = std::uint64_t{1} << 30;
+/// Tensors shorter than this share chunks of at most this length; see store/cut.h.
+inline constexpr std::uint64_t kSmallTensorBytes = 65536;
+
+inline constexpr std::size_t kMaxRank = 64;
+inline constexpr std::size_t kMaxKeyBytes = 65535;    // of a tensor or a value
+inline constexpr std::size_t kMaxNameBytes = 255;     // of a checkpoint or a recoverable
+inline constexpr std::uint64_t kMaxTensors = 16'777'216;
+inline constexpr std::uint64_t kMaxKeysBytes = std::uint64_t{512} << 20;  // of all tensor keys
+inline constexpr std::uint64_t kMaxMetaBytes = std::uint64_t{1} << 20;    // encoded metadata
+inline constexpr std::uint64_t kMaxPayloadBytes = (std::uint64_t{1} << 31) - 65536;  // FlatBuffers
+
+using ChunkId = base::Digest128;
+using Uuid = std::array<std::byte, 16>;
+
+/// A piece of the pack. `bytes` is what is meant; the space it takes is rounded up to kAlignment.
+struct Extent {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+  friend auto operator<=>(const Extent&, const Extent&) = default;
+};
+
+}  // namespace cairn::format

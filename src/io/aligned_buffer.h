@@ -1,0 +1,36 @@
+// Memory aligned for direct I/O and for decoding in place.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <span>
+
+namespace cairn::io {
+
+/// A block of memory aligned to 4096 bytes; its contents begin undefined.
+class AlignedBuffer {
+ public:
+  static constexpr std::size_t kAlignment = 4096;
+
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(std::size_t bytes)
+      : data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}))),
+        bytes_(bytes) {}
+
+  std::span<std::byte> span() noexcept { return {data_.get(), bytes_}; }
+  std::span<const std::byte> span() const noexcept { return {data_.get(), bytes_}; }
+  std::byte* data() noexcept { return data_.get(); }
+  std::size_t size() const noexcept { return bytes_; }
+
+ private:
+  struct Delete {
+    void operator()(std::byte* data) const noexcept {
+      ::operator delete(data, std::align_val_t{kAlignment});
+    }
+  };
+  std::unique_ptr<std::byte[], Delete> data_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace cairn::io
