@@ -52,6 +52,12 @@ endif()
 
 function(cairn_precompile_torch target)
   target_precompile_headers(${target} REUSE_FROM cairn_torch_pch)
+  # GCC takes a precompiled header only with the -fPIC it was made with; CMake says -fPIE for programs.
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
+  endif()
   if(CAIRN_USES_CCACHE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
