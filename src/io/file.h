@@ -1,9 +1,10 @@
 // Files and directories. This folder is the one place that makes file system calls, so that tests
 // can stand between Cairn and the system by wrapping the calls of these few functions.
 //
-// Every failure throws `Error` with path, offset and errno: ENOSPC and EDQUOT as no_space, ENOENT
-// as not_found where it says so below, everything else as io. EINTR and short transfers are dealt
-// with inside.
+// Every failure throws `Error` with path, offset and errno: ENOSPC, EDQUOT and EFBIG (a limit on the
+// size of files) as no_space, ENOENT and ENOTDIR as not_found where it says so below, EEXIST as
+// already_exists, everything else as io. EINTR and short transfers are dealt with inside, but for
+// flushes, where EINTR is a failure like any other.
 #pragma once
 
 #include <cstddef>
