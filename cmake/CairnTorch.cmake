@@ -3,6 +3,8 @@
 # Sets CAIRN_HAVE_TORCH and CAIRN_TORCH_LIBRARIES, and defines cairn_precompile_torch(target).
 
 set(CAIRN_HAVE_TORCH OFF)
+# TorchConfig of pip's torch warns that a static library is absent which nothing needs.
+set(kineto_LIBRARY unused)
 if(CAIRN_WITH_TORCH STREQUAL "AUTO")
   find_package(Torch QUIET)
 else()
