@@ -32,7 +32,7 @@ EXTERNAL = [
     (re.compile(r"^xxh(ash|3)\.h$|^xxh_"), "xxHash", ["src"]),
     (re.compile(r"^fmt/"), "fmt", ["src"]),
     (re.compile(r"^nlohmann/"), "nlohmann-json", ["src/interop", "src/cli"]),
-    (re.compile(r"^CLI/"), "CLI11", ["src/cli"]),
+    (re.compile(r"^CLI/"), "CLI11", ["src/cli", "examples"]),
 ]
 
 # Only src/io calls the file system. These headers declare such calls; here is who else may have them.
