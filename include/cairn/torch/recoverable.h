@@ -1,0 +1,309 @@
+// What a checkpointer can save and load, and how a type of your own takes part.
+//
+// LibTorch's classes are only declared here, so that this header costs nothing to include; include
+// <torch/torch.h> for whatever you register.
+#pragma once
+
+#include <cairn/checkpoint.h>
+#include <cairn/error.h>
+#include <cairn/meta_value.h>
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+namespace at {
+class Tensor;
+struct Generator;
+}  // namespace at
+
+namespace torch {
+namespace nn {
+class Module;
+}  // namespace nn
+namespace optim {
+class Optimizer;
+class LRScheduler;
+}  // namespace optim
+namespace serialize {
+class OutputArchive;
+class InputArchive;
+}  // namespace serialize
+namespace detail {
+struct ModuleHolderIndicator;
+}  // namespace detail
+}  // namespace torch
+
+namespace cairn {
+
+namespace detail {
+class RecoverableImpl;
+class StateWriterImpl;
+class StateReaderImpl;
+}  // namespace detail
+
+/// Changes an object to the state that was just checked; the last step of a load.
+///
+/// It runs after every recoverable of the load was checked, so it must not fail: do in
+/// `load_state` whatever can. An empty one does nothing.
+using ApplyStep = std::function<void()>;
+
+/// Collects the state of one object while a checkpoint is saved.
+///
+/// Lifetime: only during the call that gets it.
+class StateWriter {
+ public:
+  explicit StateWriter(detail::StateWriterImpl& impl) : impl_(impl) {}
+  StateWriter(const StateWriter&) = delete;
+  StateWriter& operator=(const StateWriter&) = delete;
+
+  /// Saves a tensor under `key`, of any strides and device.
+  ///
+  /// Lifetime: a CPU tensor is not copied; it must not change until the save has returned.
+  /// Errors: invalid_argument for a key that is taken, and for a tensor that is undefined, sparse,
+  /// quantized, nested or meta.
+  void tensor(std::string key, const at::Tensor& tensor);
+
+  /// Saves a value under `key`. Errors: invalid_argument for a key that is taken.
+  void value(std::string key, MetaValue value);
+
+  /// Whether the checkpoint is saved at the end of an epoch; false: the epoch will run again.
+  bool end_of_epoch() const;
+
+  /// The name that the object has in the checkpointer.
+  const std::string& name() const;
+
+ private:
+  detail::StateWriterImpl& impl_;
+};
+
+/// Gives an object its saved state to check, while a checkpoint is loaded.
+///
+/// Nothing of any object may change while it is in use: whatever is read here takes effect in the
+/// apply step. An error thrown as `cairn::Error` with code `mismatch` is collected with those of
+/// all other objects; any other exception ends the load at once. Either way nothing was changed.
+/// Lifetime: only during the call that gets it; an apply step must not use it.
+class StateReader {
+ public:
+  explicit StateReader(detail::StateReaderImpl& impl) : impl_(impl) {}
+  StateReader(const StateReader&) = delete;
+  StateReader& operator=(const StateReader&) = delete;
+
+  bool has_value(std::string_view key) const;
+  bool has_tensor(std::string_view key) const;
+
+  /// The value under `key`. Errors: mismatch when the checkpoint has none.
+  /// Lifetime: as the reader; copy what an apply step needs.
+  const MetaValue& value(std::string_view key) const;
+  const MetaValue::Map& values() const;
+
+  /// The tensor under `key`, read now, verified, into new CPU memory.
+  /// Errors: mismatch when the checkpoint has none; damaged; truncated; io.
+  at::Tensor tensor(std::string_view key) const;
+
+  /// Has the tensor under `key` written into `target` when all checks have passed, together with
+  /// those of all other objects and before the apply steps run.
+  ///
+  /// Shape: the target must have the saved shape and dtype, any strides, any device; what does not
+  /// fit is collected as a `mismatch`. Memory: none for a contiguous CPU target.
+  void read_into(std::string_view key, const at::Tensor& target) const;
+
+  /// Whether the checkpoint was saved at the end of an epoch; false: the epoch is to run again.
+  bool end_of_epoch() const;
+
+  /// The checkpoint that is being loaded.
+  const CheckpointInfo& checkpoint() const;
+
+  /// The name that the object has in the checkpointer.
+  const std::string& name() const;
+
+ private:
+  detail::StateReaderImpl& impl_;
+};
+
+/// Loads an object in place of what Cairn would do. Checks, and returns the step that changes it.
+using LoadHook = std::function<ApplyStep(StateReader&)>;
+/// Saves an object in place of what Cairn would do.
+using SaveHook = std::function<void(StateWriter&)>;
+
+/// How one object is saved and loaded. Hooks come in pairs: both or none.
+struct RecoverableOptions {
+  LoadHook custom_load_hook = {};
+  SaveHook custom_save_hook = {};
+  bool optional_load =
+      false;  ///< Checkpoints without this object load all the same; it stays as it is.
+};
+
+/// A type that saves itself: `void save_state(StateWriter&) const`.
+template <class T>
+concept SavesState = requires(const T& object, StateWriter& writer) {
+  object.save_state(writer);
+};
+
+/// A type that loads itself: `ApplyStep load_state(StateReader&)` checks and changes nothing yet.
+template <class T>
+concept LoadsState = requires(T& object, StateReader& reader) {
+  { object.load_state(reader) } -> std::convertible_to<ApplyStep>;
+};
+
+namespace detail {
+
+template <class T>
+concept HasArchiveMembers = requires(const T& saved, T& loaded,
+                                     torch::serialize::OutputArchive& out,
+                                     torch::serialize::InputArchive& in) {
+  saved.save(out);
+  loaded.load(in);
+};
+
+template <class T>
+concept HasArchiveOperators = requires(const T& saved, T& loaded,
+                                       torch::serialize::OutputArchive& out,
+                                       torch::serialize::InputArchive& in) {
+  out << saved;
+  in >> loaded;
+};
+
+template <class T>
+inline constexpr bool is_shared_module = false;
+template <class M>
+inline constexpr bool is_shared_module<std::shared_ptr<M>> =
+    std::is_base_of_v<torch::nn::Module, M>;
+
+using RecoverablePtr = std::shared_ptr<const RecoverableImpl>;
+using ArchiveSave = std::function<void(torch::serialize::OutputArchive&)>;
+using ArchiveLoad = std::function<void(torch::serialize::InputArchive&)>;
+
+RecoverablePtr recover_module(torch::nn::Module& module);
+RecoverablePtr recover_module(std::shared_ptr<torch::nn::Module> module);
+RecoverablePtr recover_optimizer(torch::optim::Optimizer& optimizer);
+RecoverablePtr recover_scheduler(torch::optim::LRScheduler& scheduler);
+RecoverablePtr recover_generator(const at::Generator* generator);
+RecoverablePtr recover_generator_copy(const at::Generator& generator);
+RecoverablePtr recover_tensor(at::Tensor& tensor);
+RecoverablePtr recover_custom(SaveHook save, LoadHook load);
+RecoverablePtr recover_archive(ArchiveSave save, ArchiveLoad load, const std::type_info& type);
+RecoverablePtr recover_nothing(const std::type_info& type);
+
+[[noreturn]] void throw_out_of_range(const std::string& name, std::int64_t value);
+
+template <class T>
+RecoverablePtr recover_scalar(T& object) {
+  return recover_custom(
+      [&object](StateWriter& writer) { writer.value("value", MetaValue(object)); },
+      [&object](StateReader& reader) -> ApplyStep {
+        const MetaValue& saved = reader.value("value");
+        if constexpr (std::same_as<T, bool>) {
+          return [&object, value = saved.as_bool()] { object = value; };
+        } else if constexpr (std::integral<T>) {
+          const std::int64_t value = saved.as_int();
+          if (!std::in_range<T>(value)) throw_out_of_range(reader.name(), value);
+          return [&object, value] { object = static_cast<T>(value); };
+        } else if constexpr (std::floating_point<T>) {
+          return [&object, value = saved.as_double()] { object = static_cast<T>(value); };
+        } else {
+          return [&object, value = saved.as_string()] { object = value; };
+        }
+      });
+}
+
+template <class T>
+inline constexpr bool is_scalar_value = std::same_as<T, std::string> || std::same_as<T, bool> ||
+                                        (std::integral<T> && !std::same_as<T, char> &&
+                                         !std::same_as<T, wchar_t> && !std::same_as<T, char8_t> &&
+                                         !std::same_as<T, char16_t> &&
+                                         !std::same_as<T, char32_t>) ||
+                                        std::same_as<T, float> || std::same_as<T, double>;
+
+// Which of the functions above an object goes to. The order matters: what a type says of itself
+// comes before what it inherits.
+template <class Reference>
+RecoverablePtr recover(Reference&& object) {
+  using T = std::remove_reference_t<Reference>;
+  using Plain = std::remove_cv_t<T>;
+  constexpr bool by_reference = std::is_lvalue_reference_v<Reference> && !std::is_const_v<T>;
+  if constexpr (is_shared_module<Plain>) {
+    return recover_module(std::shared_ptr<torch::nn::Module>(object));
+  } else if constexpr (std::is_base_of_v<torch::detail::ModuleHolderIndicator, Plain>) {
+    return recover_module(object.is_empty() ? std::shared_ptr<torch::nn::Module>()
+                                            : std::shared_ptr<torch::nn::Module>(object.ptr()));
+  } else if constexpr (std::same_as<Plain, at::Generator>) {
+    if constexpr (by_reference) {
+      return recover_generator(&object);
+    } else {
+      return recover_generator_copy(object);
+    }
+  } else {
+    static_assert(by_reference,
+                  "a recoverable is kept by reference: pass a variable that is not const and "
+                  "outlives the checkpointer");
+    static_assert(
+        SavesState<Plain> == LoadsState<Plain>,
+        "a type that saves itself needs both `void save_state(cairn::StateWriter&) const` "
+        "and `cairn::ApplyStep load_state(cairn::StateReader&)`");
+    if constexpr (SavesState<Plain>) {
+      return recover_custom(
+          [&object](StateWriter& writer) { std::as_const(object).save_state(writer); },
+          [&object](StateReader& reader) -> ApplyStep { return object.load_state(reader); });
+    } else if constexpr (std::is_base_of_v<torch::nn::Module, Plain>) {
+      return recover_module(static_cast<torch::nn::Module&>(object));
+    } else if constexpr (std::is_base_of_v<torch::optim::Optimizer, Plain>) {
+      return recover_optimizer(object);
+    } else if constexpr (std::is_base_of_v<torch::optim::LRScheduler, Plain>) {
+      return recover_scheduler(object);
+    } else if constexpr (std::same_as<Plain, at::Tensor>) {
+      return recover_tensor(object);
+    } else if constexpr (is_scalar_value<Plain>) {
+      return recover_scalar(object);
+    } else if constexpr (HasArchiveMembers<Plain>) {
+      return recover_archive(
+          [&object](torch::serialize::OutputArchive& out) { std::as_const(object).save(out); },
+          [&object](torch::serialize::InputArchive& in) { object.load(in); }, typeid(Plain));
+    } else if constexpr (HasArchiveOperators<Plain>) {
+      return recover_archive(
+          [&object](torch::serialize::OutputArchive& out) { out << std::as_const(object); },
+          [&object](torch::serialize::InputArchive& in) { in >> object; }, typeid(Plain));
+    } else {
+      return recover_nothing(typeid(Plain));
+    }
+  }
+}
+
+}  // namespace detail
+
+/// An object that a checkpointer saves and loads; made implicitly from the object itself.
+///
+/// Known are: `nn::Module&`, module holders such as `nn::Linear`, and `shared_ptr` of a module;
+/// LibTorch's six optimizers; `StepLR`; `at::Generator`; `at::Tensor`; bool, integers, float,
+/// double, `std::string`; types with `save_state` and `load_state` members (`SavesState`,
+/// `LoadsState`); and types with archive members or operators, such as samplers. Any other object
+/// needs the hooks of `RecoverableOptions`.
+///
+/// Lifetime: objects are kept by reference and must outlive the checkpointer. Modules given as
+/// holder or `shared_ptr` are kept alive and are the ones of that moment; so is a generator given
+/// as a temporary or by const reference.
+class Recoverable {
+ public:
+  template <class T>
+  requires(!std::same_as<std::remove_cvref_t<T>, Recoverable>) Recoverable(
+      T&& object)  // NOLINT(google-explicit-constructor,bugprone-forwarding-reference-overload)
+      : impl_(detail::recover<T>(std::forward<T>(object))) {}
+
+  const detail::RecoverablePtr& impl() const { return impl_; }
+
+ private:
+  detail::RecoverablePtr impl_;
+};
+
+/// Objects by the names under which they are saved.
+using Recoverables = std::map<std::string, Recoverable>;
+
+}  // namespace cairn
