@@ -59,21 +59,24 @@ struct Index {
 
 /// Bytes of a tensor; nothing when shape and dtype overflow, are negative, or do not fill whole
 /// bytes, or the rank is beyond kMaxRank.
-std::optional<std::uint64_t> tensor_bytes(DType dtype, std::span<const std::int64_t> shape) noexcept;
+std::optional<std::uint64_t> tensor_bytes(DType dtype,
+                                          std::span<const std::int64_t> shape) noexcept;
 
 /// How many chunks, from `first_chunk` on, a tensor of so many bytes touches.
-std::size_t chunk_count(const Index& index, const IndexTensor& tensor, std::uint64_t bytes) noexcept;
+std::size_t chunk_count(const Index& index, const IndexTensor& tensor,
+                        std::uint64_t bytes) noexcept;
 
-/// The FlatBuffers payload. Deterministic. Errors: invalid_argument when a limit of the format is
-/// exceeded (the message names it and what exceeds it).
+/// The FlatBuffers payload. Deterministic. Errors: invalid_argument for everything that decode_index
+/// would refuse, e.g. when a limit of the format is exceeded (the message names it and what exceeds
+/// it).
 std::vector<std::byte> encode_index(const Index& index);
 
 /// Verifies the FlatBuffer (limits derived from its length) on an aligned private copy, then its
-/// meaning: enum ranges, UTF-8, unique sorted names and keys, shape products and offset sums without
-/// overflow, every tensor inside its chunks, every chunk referred to, chunk lengths above zero and
-/// at most kMaxChunkBytes, extents aligned, at or after kDataBegin, before `max_end`, and apart
-/// (equal digests and lengths share one extent; different ones never overlap), reserved bytes zero.
-/// Never allocates more than a small multiple of the payload. Errors: damaged.
+/// meaning: enum ranges, UTF-8, unique sorted names and keys, shape products and offset sums
+/// without overflow, every tensor inside its chunks, every chunk referred to, chunk lengths above
+/// zero and at most kMaxChunkBytes, extents aligned, at or after kDataBegin, before `max_end`, and
+/// apart (equal digests and lengths share one extent; different ones never overlap), reserved bytes
+/// zero. Never allocates more than a small multiple of the payload. Errors: damaged.
 Index decode_index(std::span<const std::byte> payload, std::uint64_t max_end);
 
 /// What the catalog keeps of an index, so that listing needs no index.

@@ -26,16 +26,22 @@ inline constexpr std::array<std::uint64_t, kSlotCount> kSlotOffsets = {8192, 163
 inline constexpr std::uint64_t kDataBegin = 131072;
 
 inline constexpr std::uint64_t kMinChunkBytes = 65536;
-inline constexpr std::uint64_t kMaxChunkBytes = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t kMaxChunkBytes = std::uint64_t{64} << 20;
 /// Tensors shorter than this share chunks of at most this length; see store/cut.h.
 inline constexpr std::uint64_t kSmallTensorBytes = 65536;
 
 inline constexpr std::size_t kMaxRank = 64;
-inline constexpr std::size_t kMaxKeyBytes = 65535;    // of a tensor or a value
-inline constexpr std::size_t kMaxNameBytes = 255;     // of a checkpoint or a recoverable
-inline constexpr std::uint64_t kMaxTensors = 16'777'216;
+inline constexpr std::size_t kMaxKeyBytes = 65535;         // of a tensor or a value
+inline constexpr std::size_t kMaxNameBytes = 255;          // of a checkpoint or a recoverable
+inline constexpr std::uint64_t kMaxRecoverables = 65'536;  // of a checkpoint
+inline constexpr std::uint64_t kMaxTensors = 16'777'216;   // of a checkpoint
+/// Several tensors may run through one chunk. Counted for each tensor, they may run through at most
+/// so many chunks for each tensor and chunk that there is: work stays in proportion to an index.
+inline constexpr std::uint64_t kMaxSharing = 16;
 inline constexpr std::uint64_t kMaxKeysBytes = std::uint64_t{512} << 20;  // of all tensor keys
 inline constexpr std::uint64_t kMaxMetaBytes = std::uint64_t{1} << 20;    // encoded metadata
+/// Offsets in a pack fit a signed 64-bit number, also after rounding up to kAlignment.
+inline constexpr std::uint64_t kMaxPackBytes = (std::uint64_t{1} << 63) - kAlignment;
 inline constexpr std::uint64_t kMaxPayloadBytes = (std::uint64_t{1} << 31) - 65536;  // FlatBuffers
 
 using ChunkId = base::Digest128;

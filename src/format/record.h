@@ -23,7 +23,9 @@ struct RecordHeader {
   friend bool operator==(const RecordHeader&, const RecordHeader&) = default;
 };
 
-/// Header and payload as they stand in the pack, without padding behind.
+/// Header and payload as they stand in the pack, without padding behind. The payload's length and
+/// digest are computed; those in `header` are not looked at. Errors: invalid_argument (an empty or
+/// overlong payload, a sequence of 0).
 std::vector<std::byte> encode_record(const RecordHeader& header, const Uuid& uuid,
                                      std::span<const std::byte> payload);
 

@@ -16,8 +16,8 @@ struct RootEntry {
   std::uint64_t sequence = 0;  // of the commit that saved it
   std::string name{};
   bool pinned = false;
-  bool damaged = false;  // known to be
-  Extent index{};        // the whole record, header included
+  bool damaged = false;    // known to be
+  Extent index{};          // the whole record, header included
   ChunkId index_digest{};  // of the index payload
   friend bool operator==(const RootEntry&, const RootEntry&) = default;
 };
@@ -26,17 +26,18 @@ struct Root {
   std::uint64_t sequence = 0;
   std::uint64_t parent_sequence = 0;
   ChunkId parent_digest{};
-  std::uint64_t next_id = 1;  // greater than every id ever listed
+  std::uint64_t next_id = 1;             // greater than every id ever listed
   std::vector<RootEntry> checkpoints{};  // ascending by id
   friend bool operator==(const Root&, const Root&) = default;
 };
 
-/// The FlatBuffers payload. Deterministic: equal roots give equal bytes.
+/// The FlatBuffers payload. Deterministic: equal roots give equal bytes. Errors: invalid_argument
+/// for what decode_root would refuse.
 std::vector<std::byte> encode_root(const Root& root);
 
 /// Verifies the FlatBuffer on an aligned private copy, then its meaning: ids ascending and below
-/// next_id, names unique, valid and within limits, extents aligned, not before kDataBegin, reserved bytes
-/// zero. `max_end` bounds every extent. Errors: damaged.
+/// next_id, names unique, valid and within limits, extents aligned, not before kDataBegin, reserved
+/// bytes zero. `max_end` bounds every extent. Errors: damaged.
 Root decode_root(std::span<const std::byte> payload, std::uint64_t max_end);
 
 }  // namespace cairn::format

@@ -14,7 +14,7 @@ namespace cairn::format {
 
 /// Where the root of a commit lies; both copies have the same length and payload.
 struct RootLocation {
-  Extent first{};   // the whole record, header included
+  Extent first{};  // the whole record, header included
   Extent second{};
   ChunkId digest{};  // of the payload
   friend bool operator==(const RootLocation&, const RootLocation&) = default;
@@ -30,7 +30,7 @@ struct Slot {
   friend bool operator==(const Slot&, const Slot&) = default;
 };
 
-/// kSlotBytes long.
+/// kSlotBytes long. Errors: invalid_argument for what decode_slot would refuse.
 std::vector<std::byte> encode_slot(const Slot& slot, const Uuid& uuid);
 
 /// The slot in one sector, or nothing when it was never written (all zero), is torn or damaged,

@@ -28,7 +28,7 @@ struct Superblock {
   friend bool operator==(const Superblock&, const Superblock&) = default;
 };
 
-/// kSuperblockBytes long.
+/// kSuperblockBytes long. Writes what it is given, also what decode_superblock refuses.
 std::vector<std::byte> encode_superblock(const Superblock& superblock);
 
 /// Reads one copy; `bytes` may be short. Checks, in this order: magic (not a pack: damaged; damage

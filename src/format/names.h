@@ -1,0 +1,31 @@
+// What a name or key may be. The same rules hold for what callers give and for what files hold.
+#pragma once
+
+#include <cairn/error.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace cairn::format {
+
+/// What is wrong with a checkpoint's name, as the end of a sentence ("is empty", "holds a '/'"), or
+/// nothing. Allowed: UTF-8, 1 to kMaxNameBytes bytes, no '/', no control characters, not "latest",
+/// not beginning with "best:", "id:" or "name:".
+std::optional<std::string> checkpoint_name_problem(std::string_view name);
+
+/// The same for a recoverable's name: UTF-8, 1 to kMaxNameBytes bytes, no '/', no control
+/// characters.
+std::optional<std::string> recoverable_name_problem(std::string_view name);
+
+/// The same for a key of a tensor or of a value in a map: UTF-8, at most kMaxKeyBytes bytes.
+std::optional<std::string> key_problem(std::string_view key);
+
+/// These throw when there is a problem; the message quotes the name. A decoder passes kDamaged.
+void validate_checkpoint_name(std::string_view name, ErrorCode code = ErrorCode::kInvalidArgument);
+void validate_recoverable_name(std::string_view name, ErrorCode code = ErrorCode::kInvalidArgument);
+/// `what` is what the message calls it, e.g. "tensor key".
+void validate_key(std::string_view key, std::string_view what,
+                  ErrorCode code = ErrorCode::kInvalidArgument);
+
+}  // namespace cairn::format
