@@ -38,7 +38,7 @@ struct StoreOptions {
   /// process writes to the store while this handle lives. Needs `read_only`.
   bool assume_no_writer = false;
   /// For a new store: large tensors are cut into chunks of so many bytes (a multiple of 4096, at
-  /// least 65,536 and at most 1 GiB).
+  /// least 65,536 and at most 64 MiB).
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
   LogCallback log = {};
 };

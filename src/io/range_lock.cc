@@ -15,13 +15,18 @@ using std::chrono::steady_clock;
 constexpr milliseconds kFirstPause{1};
 constexpr milliseconds kLongestPause{50};
 
-// Zero, or the errno.
-int set_lock(const File& file, std::uint64_t byte, short type) {
+struct flock one_byte(std::uint64_t byte, short type) noexcept {
   struct flock range {};
   range.l_type = type;
   range.l_whence = SEEK_SET;
   range.l_start = static_cast<off_t>(byte);
   range.l_len = 1;
+  return range;
+}
+
+// Zero, or the errno.
+int set_lock(const File& file, std::uint64_t byte, short type) {
+  struct flock range = one_byte(byte, type);
   const int result =
       retry_interrupted([&] { return ::fcntl(file.descriptor(), F_OFD_SETLK, &range); });
   return result == 0 ? 0 : errno;
@@ -59,6 +64,14 @@ bool lock_byte(const File& file, std::uint64_t byte, LockKind kind, milliseconds
 void unlock_byte(const File& file, std::uint64_t byte) {
   const int system_errno = set_lock(file, byte, F_UNLCK);
   if (system_errno != 0) fail_to_lock(system_errno, file, byte);
+}
+
+bool byte_is_locked_elsewhere(const File& file, std::uint64_t byte) {
+  struct flock range = one_byte(byte, F_WRLCK);
+  const int result =
+      retry_interrupted([&] { return ::fcntl(file.descriptor(), F_OFD_GETLK, &range); });
+  if (result != 0) fail_to_lock(errno, file, byte);
+  return range.l_type != F_UNLCK;
 }
 
 }  // namespace cairn::io

@@ -20,4 +20,7 @@ bool lock_byte(const File& file, std::uint64_t byte, LockKind kind,
 
 void unlock_byte(const File& file, std::uint64_t byte);
 
+/// True when another open file description holds a lock on the byte; takes none itself.
+bool byte_is_locked_elsewhere(const File& file, std::uint64_t byte);
+
 }  // namespace cairn::io

@@ -1,0 +1,112 @@
+// The pack: the one file that holds superblocks, root slots, chunks and records.
+//
+// Reading checks everything that is handed out; writing is plain: what makes it atomic is the order
+// of steps in store/commit.cc.
+#pragma once
+
+#include "format/index.h"
+#include "format/layout.h"
+#include "format/record.h"
+#include "format/root.h"
+#include "format/slot.h"
+#include "format/superblock.h"
+#include "io/aligned_buffer.h"
+#include "io/file.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cairn::pack {
+
+/// The slots as they stand in the pack.
+struct SlotTable {
+  std::array<std::optional<format::Slot>, format::kSlotCount> slots{};
+  std::array<std::string, format::kSlotCount> errors{};  // why a written slot could not be read
+
+  /// The slot of a commit, or null.
+  const format::Slot* find(std::uint64_t sequence) const noexcept;
+  /// Sequences of readable slots, newest first.
+  std::vector<const format::Slot*> newest_first() const;
+  std::uint64_t highest_sequence() const noexcept;  // 0 when none is readable
+};
+
+/// One extent to write: `fill` gets exactly `bytes` bytes to fill.
+/// Threads: fills run on several threads at once.
+struct ExtentWrite {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+  std::function<void(std::span<std::byte>)> fill{};
+};
+
+/// A record found by a scan.
+struct FoundRecord {
+  format::RecordHeader header{};
+  format::Extent extent{};
+};
+
+class PackFile {
+ public:
+  /// Writes superblocks, an empty root of sequence 1 and its slot into a new file, and flushes it.
+  static void create(const std::filesystem::path& file, const format::Superblock& superblock);
+
+  /// Opens a pack and reads its superblock, the second copy when the first is bad.
+  /// Errors: not_found; truncated; damaged (no copy is good); unsupported_version; io.
+  static PackFile open(const std::filesystem::path& path, io::File::Access access);
+
+  const io::File& file() const noexcept { return file_; }
+  const std::filesystem::path& path() const noexcept { return file_.path(); }
+  const format::Superblock& superblock() const noexcept { return superblock_; }
+  const format::Uuid& uuid() const noexcept { return superblock_.uuid; }
+  /// What is wrong with either copy; empty strings for good ones.
+  std::array<std::string, 2> superblock_errors() const;
+  void rewrite_superblock(std::size_t copy) const;
+
+  SlotTable read_slots() const;
+  void write_slot(const format::Slot& slot) const;
+
+  /// One copy of a root. Errors: damaged; truncated; unsupported_version; io.
+  format::Root read_root_copy(const format::Extent& copy, const format::ChunkId& digest,
+                              std::uint64_t data_end) const;
+  /// The first copy that is good. Errors: those of the second copy when both are bad.
+  format::Root read_root(const format::RootLocation& root, std::uint64_t data_end) const;
+  /// An index. `data_end` bounds its extents. Errors: damaged; truncated; unsupported_version; io.
+  format::Index read_index(const format::Extent& record, const format::ChunkId& digest,
+                           std::uint64_t data_end) const;
+
+  /// Reads a chunk's plain bytes into `out`, which is exactly so long, and checks them there.
+  /// Errors: damaged; truncated; io; each with the chunk's offset.
+  void read_chunk(const format::ChunkRef& chunk, std::span<std::byte> out) const;
+
+  /// Writes extents, zeros behind each up to the next multiple of kAlignment; neighbours go in one
+  /// request. Nothing is durable before `sync`.
+  void write_extents(std::vector<ExtentWrite> writes) const;
+
+  void sync() const { file_.sync(); }
+
+  /// Every record of one type whose header is good, in order of offset: reads the whole file.
+  std::vector<FoundRecord> scan(format::RecordType type) const;
+
+ private:
+  PackFile(io::File file, const format::Superblock& superblock)
+      : file_(std::move(file)), superblock_(superblock) {}
+
+  /// The payload of a record, checked, at a multiple of 8 bytes inside `storage`.
+  std::span<const std::byte> read_record(const format::Extent& extent, format::RecordType type,
+                                         const format::ChunkId& digest,
+                                         io::AlignedBuffer& storage) const;
+
+  io::File file_;
+  format::Superblock superblock_;
+};
+
+/// Adds where it happened to an error that a pure decoder threw.
+[[noreturn]] void rethrow_at(const std::filesystem::path& path, std::uint64_t offset);
+
+}  // namespace cairn::pack

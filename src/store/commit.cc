@@ -1,0 +1,454 @@
+#include "store/commit.h"
+
+#include "base/checked.h"
+#include "base/text.h"
+#include "format/names.h"
+#include "format/record.h"
+#include "store/references.h"
+
+#include <cairn/error.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <utility>
+
+namespace cairn::store {
+
+
+using base::round_up;
+using catalog::ChunkKey;
+using catalog::ChunkRow;
+using format::Extent;
+using format::kAlignment;
+using format::kRecordHeaderBytes;
+using format::RecordType;
+
+namespace {
+
+/// The pack keeps room for so many roots behind its end, so that deletions work on a full disk:
+/// each writes two copies, and the space of a freed one comes back with the second commit after.
+constexpr std::uint64_t kRootsKeptBack = 8;
+
+format::RootEntry entry_of(const catalog::CheckpointRow& row) {
+  return {.id = row.id,
+          .sequence = row.sequence,
+          .name = row.name,
+          .pinned = row.pinned,
+          .damaged = row.damaged,
+          .index = row.index,
+          .index_digest = row.index_digest};
+}
+
+std::function<void(std::span<std::byte>)> fill_record(RecordType type, const Extent& extent,
+                                                      std::uint64_t sequence,
+                                                      const format::ChunkId& digest,
+                                                      const format::Uuid& uuid,
+                                                      std::span<const std::byte> payload) {
+  return [=](std::span<std::byte> out) {
+    const auto record = format::encode_record({.type = type,
+                                               .own_offset = extent.offset,
+                                               .sequence = sequence,
+                                               .payload_bytes = payload.size(),
+                                               .payload_digest = digest},
+                                              uuid, payload);
+    std::memcpy(out.data(), record.data(), record.size());
+  };
+}
+
+}  // namespace
+
+CheckpointInfo info_of(const catalog::CheckpointRow& row) {
+  return {.id = row.id,
+          .name = row.name,
+          .sequence = row.sequence,
+          .created_unix_ns = row.summary.created_unix_ns,
+          .meta = row.summary.meta,
+          .recoverables = row.summary.recoverables,
+          .tensors = row.summary.tensors,
+          .logical_bytes = row.summary.logical_bytes,
+          .pinned = row.pinned,
+          .damaged = row.damaged};
+}
+
+/// Everything that one commit will write, decided before the first byte is.
+struct Writer::Plan {
+  std::uint64_t transaction = 0;  // LMDB's id of this commit
+  bool adds = false;
+
+  format::Root root{};
+  std::vector<CheckpointInfo> infos{};
+  std::vector<std::byte> root_payload{};
+  std::vector<std::byte> index_payload{};
+  std::optional<catalog::CheckpointRow> new_row{};
+  std::set<std::uint64_t> changed_flags{};
+  std::vector<std::uint64_t> removed{};
+
+  ReferenceChanges references{};
+  std::vector<Extent> released{};
+  std::vector<pack::ExtentWrite> writes{};
+  format::Slot slot{};
+};
+
+Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log)
+    : pack_(pack), catalog_(catalog), log_(std::move(log)) {
+  const catalog::ReadTransaction view = catalog.read();
+  info_ = view.info();
+  root_ = {.sequence = info_.sequence,
+           .parent_sequence = info_.parent_sequence,
+           .parent_digest = info_.parent_digest,
+           .next_id = info_.next_id};
+  view.for_each_checkpoint([&](const catalog::CheckpointRow& row) {
+    root_.checkpoints.push_back(entry_of(row));
+    infos_.push_back(info_of(row));
+  });
+  std::vector<pack::FreeExtent> free;
+  view.for_each_free([&](const catalog::FreeRow& row) {
+    free.push_back({.offset = row.offset, .bytes = row.bytes, .freed_by = row.freed_by});
+  });
+  free_space_ = pack::FreeSpace(free, info_.data_end);
+  slots_ = pack.read_slots();
+  highest_sequence_ = std::max(info_.sequence, slots_.highest_sequence());
+  must_supersede_ = highest_sequence_ > info_.sequence;
+}
+
+void Writer::require_usable() const {
+  if (!poisoned_.empty()) {
+    throw Error(ErrorCode::kPoisoned,
+                "this handle cannot be used any more, because " + poisoned_ +
+                    "; close it and open the store again",
+                {.path = pack_.path()});
+  }
+}
+
+void Writer::poison(std::string why) { poisoned_ = std::move(why); }
+
+std::vector<CheckpointInfo> Writer::checkpoints() const {
+  const std::lock_guard lock(mutex_);
+  return infos_;
+}
+
+SaveResult Writer::commit(const Change& change) {
+  const std::lock_guard lock(mutex_);
+  require_usable();
+  SaveResult result;
+  if (must_supersede_) {
+    SaveResult nothing;
+    publish({}, nothing);
+  }
+  publish(change, result);
+  return result;
+}
+
+void Writer::supersede() {
+  const std::lock_guard lock(mutex_);
+  require_usable();
+  SaveResult nothing;
+  publish({}, nothing);
+}
+
+void Writer::publish(const Change& change, SaveResult& result) {
+  Plan plan;
+  plan.transaction = info_.transaction + 1;
+  std::uint64_t horizon = plan.transaction >= 2 ? plan.transaction - 2 : 0;
+  if (const auto reader = catalog_.oldest_reader()) {
+    horizon = std::min(horizon, reader->transaction);
+  }
+  free_space_.begin(horizon);
+  try {
+    this->plan(change, plan, result);
+    reserve_space(plan);
+    write_pack(plan);
+    record_in_catalog(plan);
+  } catch (...) {
+    free_space_.roll_back();
+    throw;
+  }
+  take_over(plan);
+}
+
+// ---- step 2: the plan -----------------------------------------------------------------------------
+
+void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
+  plan.root = {.sequence = highest_sequence_ + 1,
+               .parent_sequence = info_.sequence,
+               .parent_digest = info_.root.digest,
+               .next_id = info_.next_id};
+
+  // Who goes: what the caller named, what is replaced, what the retention rule says.
+  std::set<std::uint64_t> going(change.remove.begin(), change.remove.end());
+  const NewCheckpoint* add = change.add;
+  CheckpointInfo coming;
+  if (add != nullptr) {
+    coming.id = info_.next_id;
+    coming.sequence = plan.root.sequence;
+    coming.created_unix_ns = add->created_unix_ns;
+    coming.meta = add->meta;
+    coming.name = add->name;
+    const auto taken = [&](std::string_view name) {
+      return std::find_if(infos_.begin(), infos_.end(),
+                          [&](const CheckpointInfo& info) { return info.name == name; });
+    };
+    if (coming.name.empty()) {
+      coming.name = "ckpt-" + std::to_string(coming.id);
+      while (taken(coming.name) != infos_.end()) coming.name += '+';
+    }
+    if (const auto holder = taken(coming.name); holder != infos_.end()) {
+      if (!add->replace) {
+        throw Error(ErrorCode::kAlreadyExists,
+                    "a checkpoint named " + base::quoted(coming.name) + " exists (id " +
+                        std::to_string(holder->id) + "); choose another name, or set replace",
+                    {.path = pack_.path().parent_path()});
+      }
+      going.insert(holder->id);
+    }
+    const format::IndexSummary summary =
+        format::summarize({.meta = add->meta, .recoverables = add->recoverables});
+    coming.recoverables = summary.recoverables;
+    coming.tensors = summary.tensors;
+    coming.logical_bytes = summary.logical_bytes;
+  }
+  if (add != nullptr && change.retention) {
+    std::vector<CheckpointInfo> newest_first{coming};
+    for (auto info = infos_.rbegin(); info != infos_.rend(); ++info) {
+      if (!going.contains(info->id)) newest_first.push_back(*info);
+    }
+    for (const std::uint64_t id : change.retention(newest_first)) going.insert(id);
+    if (going.erase(coming.id) > 0) {  // a rule that keeps nothing: it comes and goes at once
+      add = nullptr;
+      result.deleted.push_back(coming.id);
+    }
+    result.saved = coming;
+  }
+
+  std::vector<const format::RootEntry*> removed;
+  for (std::size_t i = 0; i < infos_.size(); ++i) {
+    if (going.erase(infos_[i].id) > 0) {
+      removed.push_back(&root_.checkpoints[i]);
+      plan.removed.push_back(infos_[i].id);
+      plan.released.push_back(root_.checkpoints[i].index);
+      result.deleted.push_back(infos_[i].id);
+    } else {
+      plan.root.checkpoints.push_back(root_.checkpoints[i]);
+      plan.infos.push_back(infos_[i]);
+    }
+  }
+  if (!going.empty()) {
+    throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(*going.begin()),
+                {.path = pack_.path().parent_path()});
+  }
+  for (const Change::Flags& flags : change.flags) {
+    const auto at = std::find_if(plan.infos.begin(), plan.infos.end(),
+                                 [&](const CheckpointInfo& info) { return info.id == flags.id; });
+    if (at == plan.infos.end()) {
+      throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(flags.id),
+                  {.path = pack_.path().parent_path()});
+    }
+    format::RootEntry& entry =
+        plan.root.checkpoints[static_cast<std::size_t>(at - plan.infos.begin())];
+    at->pinned = entry.pinned = flags.pinned.value_or(entry.pinned);
+    at->damaged = entry.damaged = flags.damaged.value_or(entry.damaged);
+    plan.changed_flags.insert(flags.id);
+  }
+
+  const catalog::ReadTransaction view = catalog_.read();
+  plan.references = ReferenceChanges(view);
+  if (add != nullptr) {
+    plan.adds = true;
+    plan.infos.push_back(coming);
+    result.saved = coming;
+    for (const ChunkContent& chunk : add->chunks) plan.references.add(chunk.key);
+  }
+  plan.references.remove_checkpoints(pack_, info_.data_end, removed, plan.root.checkpoints);
+  if (add != nullptr) plan_new_checkpoint(*add, plan, result);
+  for (const Extent& extent : plan.references.freed_extents()) plan.released.push_back(extent);
+  plan_root(plan);
+
+  // Released only after every allocation: what this commit frees, it cannot use.
+  plan.released.push_back(info_.root.first);
+  plan.released.push_back(info_.root.second);
+  free_space_.release(plan.released, plan.transaction);
+}
+
+void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
+  const CheckpointInfo& info = plan.infos.back();
+  format::Index index{.id = info.id,
+                      .sequence = info.sequence,
+                      .name = info.name,
+                      .created_unix_ns = info.created_unix_ns,
+                      .meta = add.meta,
+                      .recoverables = add.recoverables};
+  index.chunks.reserve(add.chunks.size());
+  for (const ChunkContent& chunk : add.chunks) {
+    const auto place = plan.references.place(chunk.key, [&] {
+      const Extent extent = free_space_.allocate(chunk.key.plain_bytes);
+      plan.writes.push_back({.offset = extent.offset, .bytes = extent.bytes, .fill = chunk.fill});
+      ++result.new_chunks;
+      result.new_bytes += extent.bytes;
+      return extent;
+    });
+    index.chunks.push_back({.id = chunk.key.id,
+                            .offset = place.offset,
+                            .plain_bytes = chunk.key.plain_bytes,
+                            .stored_bytes = place.stored_bytes,
+                            .encoding = place.encoding});
+  }
+  plan.index_payload = format::encode_index(index);
+  const format::ChunkId digest = base::xxh3_128(plan.index_payload);
+  const Extent extent = free_space_.allocate(kRecordHeaderBytes + plan.index_payload.size());
+  plan.writes.push_back({.offset = extent.offset,
+                         .bytes = extent.bytes,
+                         .fill = fill_record(RecordType::kIndex, extent, info.sequence, digest,
+                                             pack_.uuid(), plan.index_payload)});
+  plan.new_row = catalog::CheckpointRow{.id = info.id,
+                                        .sequence = info.sequence,
+                                        .name = info.name,
+                                        .index = extent,
+                                        .index_digest = digest,
+                                        .summary = format::summarize(index)};
+  plan.root.checkpoints.push_back(entry_of(*plan.new_row));
+  plan.root.next_id = info.id + 1;
+}
+
+void Writer::plan_root(Plan& plan) {
+  plan.root_payload = format::encode_root(plan.root);
+  const format::ChunkId digest = base::xxh3_128(plan.root_payload);
+  format::RootLocation location{.digest = digest};
+  for (Extent* copy : {&location.first, &location.second}) {
+    *copy = free_space_.allocate(kRecordHeaderBytes + plan.root_payload.size());
+    plan.writes.push_back({.offset = copy->offset,
+                           .bytes = copy->bytes,
+                           .fill = fill_record(RecordType::kRoot, *copy, plan.root.sequence, digest,
+                                               pack_.uuid(), plan.root_payload)});
+  }
+  plan.slot = {.number = free_slot(),
+               .sequence = plan.root.sequence,
+               .parent_sequence = plan.root.parent_sequence,
+               .parent_digest = plan.root.parent_digest,
+               .root = location,
+               .data_end = free_space_.data_end()};
+}
+
+// The slot of the oldest commit, or one that cannot be read; never the committed root's or its
+// parent's.
+std::uint32_t Writer::free_slot() const {
+  std::optional<std::uint32_t> best;
+  std::uint64_t best_sequence = 0;
+  for (std::uint32_t number = 0; number < format::kSlotCount; ++number) {
+    const auto& slot = slots_.slots[number];
+    const std::uint64_t sequence = slot ? slot->sequence : 0;
+    if (slot && (sequence == info_.sequence || sequence == info_.parent_sequence)) continue;
+    if (!best || sequence < best_sequence) {
+      best = number;
+      best_sequence = sequence;
+    }
+  }
+  return *best;  // at most two of the four are protected
+}
+
+void Writer::reserve_space(const Plan& plan) {
+  if (!plan.adds) return;  // a deletion lives on what earlier saves kept back
+  const std::uint64_t kept_back =
+      kRootsKeptBack * round_up(kRecordHeaderBytes + plan.root_payload.size(), kAlignment);
+  const std::uint64_t begin = std::min(info_.data_end, pack_.file().bytes());
+  pack_.file().reserve(begin, free_space_.data_end() + kept_back - begin);
+  catalog_.reserve_for_deletion();
+}
+
+// ---- steps 3 and 4: the pack ------------------------------------------------------------------------
+
+void Writer::write_pack(Plan& plan) {
+  pack_.write_extents(std::move(plan.writes));
+  // From here on a crash, or an error, may leave a root that the catalog does not know.
+  highest_sequence_ = plan.slot.sequence;
+  must_supersede_ = true;
+  slots_.slots[plan.slot.number] = plan.slot;
+  pack_.write_slot(plan.slot);
+  try {
+    pack_.sync();
+  } catch (const Error& error) {
+    poison(std::string("a flush of the pack failed (") + error.what() + ")");
+    throw;
+  }
+}
+
+// ---- step 5: the catalog ------------------------------------------------------------------------------
+
+void Writer::record_in_catalog(const Plan& plan) {
+  catalog::WriteTransaction change = catalog_.write();
+  if (change.id() != plan.transaction || change.info().sequence != info_.sequence) {
+    poison("another writer has changed the catalog");
+    throw Error(ErrorCode::kBusy,
+                "the catalog was changed by another writer that did not hold the lock; find out "
+                "who writes to this store",
+                {.path = catalog_.path()});
+  }
+  for (const std::uint64_t id : plan.removed) change.erase_checkpoint(id);
+  for (const std::uint64_t id : plan.changed_flags) {
+    catalog::CheckpointRow row = *change.checkpoint(id);
+    const auto entry = std::lower_bound(
+        plan.root.checkpoints.begin(), plan.root.checkpoints.end(), id,
+        [](const format::RootEntry& a, std::uint64_t wanted) { return a.id < wanted; });
+    row.pinned = entry->pinned;
+    row.damaged = entry->damaged;
+    change.put_checkpoint(row);
+  }
+  if (plan.new_row) change.put_checkpoint(*plan.new_row);
+  for (const auto& [key, row] : plan.references.changed_rows()) {
+    if (row.references == 0) {
+      change.erase_chunk(key);
+    } else {
+      change.put_chunk(key, row);
+    }
+  }
+  for (const std::uint64_t offset : free_space_.erased_rows()) change.erase_free(offset);
+  for (const pack::FreeExtent& row : free_space_.changed_rows()) {
+    change.put_free({.offset = row.offset, .bytes = row.bytes, .freed_by = row.freed_by});
+  }
+  change.put_info({.uuid = info_.uuid,
+                   .sequence = plan.root.sequence,
+                   .next_id = plan.root.next_id,
+                   .root = plan.slot.root,
+                   .parent_sequence = plan.root.parent_sequence,
+                   .parent_digest = plan.root.parent_digest,
+                   .data_end = plan.slot.data_end});
+  int system_errno = 0;
+  switch (change.commit(&system_errno)) {
+    case catalog::CommitOutcome::kCommitted:
+      return;
+    case catalog::CommitOutcome::kNoSpace:
+      throw Error(ErrorCode::kNoSpace,
+                  "no space for the catalog; nothing was changed. Delete checkpoints or free disk "
+                  "space, then try again",
+                  {.path = catalog_.path(), .system_errno = system_errno});
+    case catalog::CommitOutcome::kFailed:
+      poison("the catalog could not be written");
+      throw Error(ErrorCode::kIo,
+                  "the catalog could not be written; nothing was changed. Open the store again",
+                  {.path = catalog_.path(), .system_errno = system_errno});
+    case catalog::CommitOutcome::kUnknown:
+      poison("the outcome of a commit is unknown");
+      throw Error(ErrorCode::kCommitUnknown,
+                  "the catalog's commit failed so that its outcome is unknown: the store holds the "
+                  "state before or after it, whole. Open the store again to see which",
+                  {.path = catalog_.path(), .system_errno = system_errno});
+  }
+}
+
+// ---- step 6 -------------------------------------------------------------------------------------------
+
+void Writer::take_over(Plan& plan) {
+  info_.sequence = plan.root.sequence;
+  info_.next_id = plan.root.next_id;
+  info_.root = plan.slot.root;
+  info_.parent_sequence = plan.root.parent_sequence;
+  info_.parent_digest = plan.root.parent_digest;
+  info_.data_end = plan.slot.data_end;
+  info_.transaction = plan.transaction;
+  root_ = std::move(plan.root);
+  infos_ = std::move(plan.infos);
+  free_space_.finish();
+  must_supersede_ = false;
+}
+
+}  // namespace cairn::store

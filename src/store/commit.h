@@ -1,0 +1,114 @@
+// The commit protocol: how a change reaches the disk whole or not at all (DESIGN.md section 5).
+//
+//  1. One thread at a time, in the process that holds the writer's lock.
+//  2. Plan: look chunks up, choose extents, encode index and root. Nothing is written yet; when the
+//     disk has no room, the plan is dropped and nothing has happened.
+//  3. Write root, chunks, index, second copy of the root, then the slot that points to it. All of
+//     it goes to space that is free in the committed catalog, and to a slot that is neither the
+//     committed root's nor its parent's.
+//  4. Flush the pack. If that fails the handle is poisoned: what the disk holds is unknown.
+//  5. One LMDB transaction. Its commit is the commit point.
+//  6. Take over the new state in memory.
+//
+// A failure between the slot and the commit point leaves a root in the pack that the catalog does
+// not know. Before anything else is allocated, such a stranded root is superseded: a commit that
+// changes nothing gets a higher sequence, so that no later rebuild takes the stranded one.
+#pragma once
+
+#include "catalog/catalog.h"
+#include "format/index.h"
+#include "format/root.h"
+#include "pack/free_space.h"
+#include "pack/pack_file.h"
+
+#include <cairn/store.h>
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cairn::store {
+
+/// A chunk of a new checkpoint: `fill` gets exactly `key.plain_bytes` bytes to fill, is called only
+/// if the chunk is not stored yet, and may be called on any thread.
+struct ChunkContent {
+  catalog::ChunkKey key{};
+  std::function<void(std::span<std::byte>)> fill{};
+};
+
+/// A checkpoint to save, hashed: what asynchronous saves hand over.
+struct NewCheckpoint {
+  std::vector<format::IndexRecoverable> recoverables{};  // tensors refer to `chunks` by position
+  std::vector<ChunkContent> chunks{};
+  Metadata meta{};
+  std::string name{};  // empty: made from the id
+  bool replace = false;
+  std::int64_t created_unix_ns = 0;
+};
+
+/// What one commit changes. Ids must exist.
+struct Change {
+  const NewCheckpoint* add = nullptr;
+  std::vector<std::uint64_t> remove{};
+  RetentionCallback retention{};  // asked with `add`
+  struct Flags {
+    std::uint64_t id = 0;
+    std::optional<bool> pinned{};
+    std::optional<bool> damaged{};
+  };
+  std::vector<Flags> flags{};
+};
+
+/// The one writer of a store. Threads: safe at once; changes run one after another.
+class Writer {
+ public:
+  /// Takes the committed state from the catalog. `pack` and `catalog` outlive the writer.
+  Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log);
+
+  /// Makes a change durable. Errors: as `Store::save` says.
+  SaveResult commit(const Change& change);
+
+  /// A commit that changes nothing but writes both copies of the root and a slot anew.
+  void supersede();
+
+  /// All checkpoints, ascending by id.
+  std::vector<CheckpointInfo> checkpoints() const;
+
+ private:
+  struct Plan;
+
+  void require_usable() const;
+  void publish(const Change& change, SaveResult& result);
+  void plan(const Change& change, Plan& plan, SaveResult& result);
+  void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
+  void plan_root(Plan& plan);
+  void reserve_space(const Plan& plan);
+  void write_pack(Plan& plan);
+  void record_in_catalog(const Plan& plan);
+  void take_over(Plan& plan);
+  void poison(std::string why);
+  std::uint32_t free_slot() const;
+
+  const pack::PackFile& pack_;
+  const catalog::Catalog& catalog_;
+  LogCallback log_;
+
+  mutable std::mutex mutex_;
+  std::string poisoned_;  // why, when it is
+  catalog::InfoRow info_;
+  format::Root root_;
+  std::vector<CheckpointInfo> infos_;  // in step with root_.checkpoints
+  pack::FreeSpace free_space_;
+  pack::SlotTable slots_;
+  std::uint64_t highest_sequence_ = 0;
+  bool must_supersede_ = false;
+};
+
+/// What a catalog row says of a checkpoint.
+CheckpointInfo info_of(const catalog::CheckpointRow& row);
+
+}  // namespace cairn::store

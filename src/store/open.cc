@@ -1,0 +1,285 @@
+// Opening and making a store.
+//
+// Making, under the writer's lock: `pack.tmp` with superblocks, an empty root and its slot, flushed;
+// renamed to `pack`; directory and its parent flushed; then the catalog, as a rebuild makes it. So a
+// crash leaves either no pack (a new attempt starts over) or a whole one (opening rebuilds).
+//
+// Opening: locks, superblock, slots, catalog (vetted before LMDB may follow its pointers), and the
+// checks that pack and catalog belong together. For writing, a catalog that is absent, empty, not
+// LMDB or fails vetting is rebuilt from the pack; anything else that is wrong is an error. For
+// reading no file is changed.
+
+#include "base/text.h"
+#include "io/file.h"
+#include "io/fork_guard.h"
+#include "store/checks.h"
+#include "store/handle.h"
+#include "store/rebuild.h"
+
+#include <cairn/error.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace cairn::store {
+
+using io::PathKind;
+
+namespace {
+
+bool is_leftover_of_making(const std::string& name) {
+  return name == "lock" || name == "pack.tmp" || name == "catalog.mdb.new" ||
+         name == "catalog.mdb.new-lock";
+}
+
+/// The nearest ancestor that exists, to ask about its file system.
+std::filesystem::path existing_ancestor(std::filesystem::path path) {
+  path = std::filesystem::absolute(path);
+  while (io::path_kind(path) == PathKind::kAbsent && path.has_relative_path()) {
+    path = path.parent_path();
+  }
+  return path;
+}
+
+void refuse_network_file_system(const std::filesystem::path& directory) {
+  const auto name = io::network_file_system(existing_ancestor(directory));
+  if (!name) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "the directory is on a network file system (" + std::string(*name) +
+                  "), where locks and flushes cannot be relied upon; use a local disk, or set "
+                  "allow_network_file_system (--allow-network-fs) to go on at your own risk",
+              {.path = directory});
+}
+
+/// Makes a directory and its missing ancestors, durably.
+void make_directories(const std::filesystem::path& directory) {
+  const auto absolute = std::filesystem::absolute(directory).lexically_normal();
+  const auto path = absolute.has_filename() ? absolute : absolute.parent_path();
+  if (io::path_kind(path) != PathKind::kAbsent) return;
+  make_directories(path.parent_path());
+  io::make_directory(path);
+  io::sync_directory(path.parent_path());
+}
+
+void make_pack(const StorePaths& paths, std::uint64_t chunk_bytes) {
+  format::Superblock superblock{.chunk_bytes = chunk_bytes};
+  io::fill_random(superblock.uuid);
+  pack::PackFile::create(paths.pack_tmp, superblock);
+  io::rename_file(paths.pack_tmp, paths.pack);
+  io::sync_directory(paths.directory);
+  io::sync_directory(std::filesystem::absolute(paths.directory).lexically_normal().parent_path());
+}
+
+void check_options(const StoreOptions& options) {
+  const auto refuse = [](const char* why) { throw Error(ErrorCode::kInvalidArgument, why); };
+  if (options.chunk_bytes % format::kAlignment != 0 ||
+      options.chunk_bytes < format::kMinChunkBytes ||
+      options.chunk_bytes > format::kMaxChunkBytes) {
+    refuse("chunk_bytes must be a multiple of 4096 from 65,536 to 67,108,864");
+  }
+  if (options.busy_timeout.count() < 0) refuse("busy_timeout must not be negative");
+  if (options.assume_no_writer && !options.read_only) refuse("assume_no_writer needs read_only");
+}
+
+}  // namespace
+
+// ---- opening ----------------------------------------------------------------------------------------
+
+/// The steps of opening a store, in order; what they find out lives here meanwhile.
+class Opening {
+ public:
+  Opening(const std::filesystem::path& directory, StoreOptions options)
+      : paths_(directory), options_(std::move(options)) {}
+
+  std::shared_ptr<StoreHandle> run() {
+    check_options(options_);
+    if (paths_.directory.empty()) {
+      throw Error(ErrorCode::kInvalidArgument, "the store's path is empty");
+    }
+    if (!options_.allow_network_file_system) refuse_network_file_system(paths_.directory);
+    return options_.read_only ? open_for_reading() : open_for_writing();
+  }
+
+ private:
+  std::shared_ptr<StoreHandle> open_for_reading() {
+    require_directory();
+    if (!has_pack()) throw_no_store();
+    StoreLocks locks =
+        options_.assume_no_writer ? StoreLocks() : StoreLocks::for_reader(paths_);
+    pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kRead);
+    catalog::Catalog catalog = [&] {
+      try {
+        return catalog::Catalog::open(paths_.catalog, options_.assume_no_writer
+                                                          ? catalog::Mode::kReadOnlyNoLock
+                                                          : catalog::Mode::kReadOnly);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kNotFound) throw;
+        throw Error(ErrorCode::kDamaged,
+                    std::string("the catalog cannot be used; `cairn repair`, or opening the store "
+                                "for writing, makes it anew from the pack: ") +
+                        error.what());
+      }
+    }();
+    // In this order: a slot that is there names a parent that the catalog already has.
+    const pack::SlotTable slots = pack.read_slots();
+    const catalog::ReadTransaction view = catalog.read();
+    for (std::string& text : check_store(paths_, pack, slots, view)) note(std::move(text));
+    if (auto text = stranded_note(slots, view.info().sequence);
+        text && !locks.another_writer_is_active()) {
+      note(std::move(*text));
+    }
+    return finish(std::move(locks), std::move(pack), std::move(catalog));
+  }
+
+  std::shared_ptr<StoreHandle> open_for_writing() {
+    if (options_.create && io::path_kind(paths_.directory) == PathKind::kAbsent) {
+      make_directories(paths_.directory);
+    }
+    require_directory();
+    // Looked at before the lock file is made, so that a directory that is no store stays as it is.
+    if (!has_pack()) require_makeable();
+    StoreLocks locks = StoreLocks::for_writer(paths_, options_.busy_timeout);
+    if (!has_pack()) {
+      require_makeable();
+      make_pack(paths_, options_.chunk_bytes);
+      report_.created = true;
+    }
+    pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kReadWrite);
+    if (format::is_read_only_for_us(pack.superblock())) {
+      throw Error(ErrorCode::kUnsupportedVersion,
+                  "the store has features that this version of Cairn can only read; open it "
+                  "read-only, or update Cairn",
+                  {.path = paths_.pack});
+    }
+    catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
+    const pack::SlotTable slots = pack.read_slots();
+    {
+      const catalog::ReadTransaction view = catalog.read();
+      for (std::string& text : check_store(paths_, pack, slots, view)) note(std::move(text));
+      if (auto text = stranded_note(slots, view.info().sequence)) note(std::move(*text));
+    }
+    auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
+    handle->writer_ =
+        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log);
+    // The rebuilt state gets a root and a slot of its own, newer than all that was passed over.
+    if (handle->report_.rebuilt_catalog) handle->writer_->supersede();
+    return handle;
+  }
+
+  catalog::Catalog open_or_rebuild_catalog(StoreLocks& locks, const pack::PackFile& pack) {
+    std::string why;
+    try {
+      return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kNotFound) throw;
+      why = error.what();
+    }
+    locks.make_exclusive();
+    const auto chosen = choose_root(pack);
+    if (!chosen) {
+      throw Error(ErrorCode::kDamaged,
+                  "the catalog cannot be used (" + why +
+                      "), and no root in the pack can be read; `cairn repair` lists the "
+                      "checkpoints that it can still find",
+                  {.path = paths_.pack});
+    }
+    const auto aside = install_catalog(paths_, derive_catalog(pack, chosen->slot, chosen->root));
+    locks.make_shared();
+    if (!report_.created) {
+      report_.rebuilt_catalog = true;
+      note("the catalog was made anew from the pack, at commit " +
+           std::to_string(chosen->slot.sequence) + ", because: " + why);
+      for (const std::string& text : chosen->notes) note(text);
+      if (aside) note("the old catalog was kept as " + base::quoted(aside->filename().string()));
+    }
+    return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+  }
+
+  bool has_pack() const { return io::path_kind(paths_.pack) != PathKind::kAbsent; }
+
+  void require_directory() const {
+    // Through a link, too.
+    if (io::path_kind(paths_.directory / ".") == PathKind::kDirectory) return;
+    if (io::path_kind(paths_.directory) == PathKind::kAbsent) throw_no_store();
+    throw Error(ErrorCode::kInvalidArgument, "a store is a directory, and this is none",
+                {.path = paths_.directory});
+  }
+
+  /// Errors unless a store may be made in this directory, which has no pack.
+  void require_makeable() const {
+    const auto names = io::list_directory(paths_.directory);
+    const auto stranger = std::find_if_not(names.begin(), names.end(), is_leftover_of_making);
+    if (stranger != names.end() && stranger->starts_with("catalog.mdb")) {
+      throw Error(ErrorCode::kDamaged,
+                  "the store's pack is missing, and the pack holds all data; put it back",
+                  {.path = paths_.pack});
+    }
+    if (stranger != names.end()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the directory is no store and not empty (it holds " +
+                      base::quoted(*stranger) + "); choose an empty or new directory",
+                  {.path = paths_.directory});
+    }
+    if (!options_.create) throw_no_store();
+  }
+
+  [[noreturn]] void throw_no_store() const {
+    throw Error(ErrorCode::kNotFound, "there is no store here", {.path = paths_.directory});
+  }
+
+  void note(std::string text) {
+    if (options_.log) options_.log(text);
+    report_.notes.push_back(std::move(text));
+  }
+
+  std::shared_ptr<StoreHandle> finish(StoreLocks locks, pack::PackFile pack,
+                                      catalog::Catalog catalog) {
+    return std::shared_ptr<StoreHandle>(new StoreHandle(
+        std::move(paths_), std::move(options_), std::move(report_), std::move(locks),
+        std::move(pack), std::move(catalog)));
+  }
+
+  StorePaths paths_;
+  StoreOptions options_;
+  OpenReport report_;
+};
+
+std::shared_ptr<StoreHandle> StoreHandle::open(const std::filesystem::path& directory,
+                                               const StoreOptions& options) {
+  return Opening(directory, options).run();
+}
+
+StoreHandle::StoreHandle(StorePaths paths, StoreOptions options, OpenReport report,
+                         StoreLocks locks, pack::PackFile pack, catalog::Catalog catalog)
+    : paths_(std::move(paths)),
+      options_(std::move(options)),
+      report_(std::move(report)),
+      fork_generation_(io::fork_generation()),
+      locks_(std::move(locks)),
+      pack_(std::move(pack)),
+      catalog_(std::move(catalog)) {}
+
+void StoreHandle::require_not_forked() const {
+  if (fork_generation_ != io::fork_generation()) {
+    throw Error(ErrorCode::kForked,
+                "this handle was opened by the process that forked this one; open the store again",
+                {.path = paths_.directory});
+  }
+}
+
+Writer& StoreHandle::writer() {
+  require_not_forked();
+  if (!writer_) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the store was opened read-only; open it for writing to change it",
+                {.path = paths_.directory});
+  }
+  return *writer_;
+}
+
+void StoreHandle::log(std::string_view message) const {
+  if (options_.log) options_.log(message);
+}
+
+}  // namespace cairn::store

@@ -1,0 +1,323 @@
+#include "store/rebuild.h"
+
+#include "base/checked.h"
+#include "base/text.h"
+#include "base/thread_pool.h"
+#include "io/file.h"
+
+#include <cairn/error.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
+
+namespace cairn::store {
+
+using base::round_up;
+using catalog::ChunkKey;
+using catalog::ChunkRow;
+using format::ChunkRef;
+using format::Extent;
+using format::kAlignment;
+using format::kDataBegin;
+using format::RecordType;
+using format::Root;
+using format::RootEntry;
+using format::Slot;
+
+namespace {
+
+bool is_damage(const Error& error) {
+  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
+}
+
+/// Why the listed checkpoints cannot be taken as whole, or nothing.
+std::optional<std::string> verify_entries(const pack::PackFile& pack, std::uint64_t data_end,
+                                          std::span<const RootEntry* const> entries) {
+  for (const RootEntry* entry : entries) {
+    try {
+      const auto index = pack.read_index(entry->index, entry->index_digest, data_end);
+      const auto damaged = check_chunks(pack, index);
+      if (!damaged.empty()) return damaged.front().message;
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      return error.what();
+    }
+  }
+  return std::nullopt;
+}
+
+/// The entries of `root` that `parent` does not list.
+std::vector<const RootEntry*> added_entries(const Root& root, const Root* parent) {
+  std::vector<const RootEntry*> added;
+  for (const RootEntry& entry : root.checkpoints) {
+    const bool known =
+        parent != nullptr &&
+        std::any_of(parent->checkpoints.begin(), parent->checkpoints.end(),
+                    [&](const RootEntry& old) {
+                      return old.id == entry.id && old.index_digest == entry.index_digest;
+                    });
+    if (!known) added.push_back(&entry);
+  }
+  return added;
+}
+
+/// A slot, or what a scan found, and its root when that can be read.
+struct Candidate {
+  Slot slot{};
+  std::optional<Root> root{};
+  std::string error{};
+};
+
+std::vector<Candidate> candidates_from_slots(const pack::PackFile& pack) {
+  std::vector<Candidate> candidates;
+  const pack::SlotTable table = pack.read_slots();
+  for (const Slot* slot : table.newest_first()) {
+    Candidate& candidate = candidates.emplace_back();
+    candidate.slot = *slot;
+    try {
+      candidate.root = pack.read_root(slot->root, slot->data_end);
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      candidate.error = error.what();
+    }
+  }
+  return candidates;
+}
+
+std::vector<Candidate> candidates_from_scan(const pack::PackFile& pack) {
+  // Both copies of a root have one sequence and digest; a copy alone stands for both.
+  std::map<std::pair<std::uint64_t, format::ChunkId>, Candidate> by_root;
+  const std::uint64_t data_end = round_up(pack.file().bytes(), kAlignment);
+  for (const pack::FoundRecord& found : pack.scan(RecordType::kRoot)) {
+    auto& candidate = by_root[{found.header.sequence, found.header.payload_digest}];
+    format::RootLocation& location = candidate.slot.root;
+    if (!candidate.root) {
+      try {
+        candidate.root =
+            pack.read_root_copy(found.extent, found.header.payload_digest, data_end);
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        continue;
+      }
+      location = {.first = found.extent,
+                  .second = found.extent,
+                  .digest = found.header.payload_digest};
+    } else {
+      location.second = found.extent;
+    }
+    candidate.slot.sequence = candidate.root->sequence;
+    candidate.slot.parent_sequence = candidate.root->parent_sequence;
+    candidate.slot.parent_digest = candidate.root->parent_digest;
+    candidate.slot.data_end = data_end;
+  }
+  std::vector<Candidate> candidates;
+  for (auto& [key, candidate] : by_root) {
+    if (candidate.root) candidates.push_back(std::move(candidate));
+  }
+  std::reverse(candidates.begin(), candidates.end());  // newest first
+  return candidates;
+}
+
+std::string describe(const Candidate& candidate) {
+  return "commit " + std::to_string(candidate.slot.sequence);
+}
+
+std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
+                                       const std::vector<Candidate>& candidates,
+                                       bool from_slots) {
+  std::vector<std::string> notes;
+  const auto find_parent = [&](const Candidate& child) -> const Candidate* {
+    for (const Candidate& candidate : candidates) {
+      if (candidate.slot.sequence == child.slot.parent_sequence &&
+          candidate.slot.root.digest == child.slot.parent_digest) {
+        return &candidate;
+      }
+    }
+    return nullptr;
+  };
+  /// Why a candidate will not do; `whole`: look at everything that it lists.
+  const auto problem_of = [&](const Candidate& candidate,
+                              bool whole) -> std::optional<std::string> {
+    if (!candidate.root) return candidate.error;
+    const Candidate* parent = whole ? nullptr : find_parent(candidate);
+    const Root* parent_root = parent != nullptr && parent->root ? &*parent->root : nullptr;
+    return verify_entries(pack, candidate.slot.data_end,
+                          added_entries(*candidate.root, parent_root));
+  };
+  const auto take = [&](const Candidate& candidate) {
+    return ChosenRoot{.slot = candidate.slot, .root = *candidate.root, .notes = notes};
+  };
+  const auto pass_over = [&](const Candidate& candidate, const std::string& why) {
+    notes.push_back(describe(candidate) + " was passed over: " + why);
+  };
+
+  if (candidates.empty()) return std::nullopt;
+  const Candidate& newest = candidates.front();
+  const auto newest_problem = problem_of(newest, !from_slots);
+  if (!newest_problem) return take(newest);
+  pass_over(newest, *newest_problem);
+  const Candidate* parent = find_parent(newest);
+  if (parent != nullptr && from_slots) {
+    const auto problem = problem_of(*parent, false);
+    if (!problem) return take(*parent);
+    pass_over(*parent, *problem);
+  }
+  for (const Candidate& candidate : candidates) {
+    if (&candidate == &newest || (from_slots && &candidate == parent)) continue;
+    const auto problem = problem_of(candidate, true);
+    if (!problem) return take(candidate);
+    pass_over(candidate, *problem);
+  }
+  // No root is whole. Rot in one checkpoint must not cost the others: the newest root that can be
+  // read still says what there is, and each checkpoint is checked when it is loaded.
+  for (const Candidate& candidate : candidates) {
+    if (!candidate.root) continue;
+    notes.push_back(describe(candidate) +
+                    " was taken although it lists damaged checkpoints, because no other is whole");
+    return take(candidate);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index) {
+  std::vector<DamagedChunk> damaged;
+  std::mutex mutex;
+  base::parallel_for(index.chunks.size(), [&](std::size_t i) {
+    const ChunkRef& chunk = index.chunks[i];
+    try {
+      io::AlignedBuffer buffer(chunk.plain_bytes);
+      pack.read_chunk(chunk, buffer.span());
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      const std::lock_guard lock(mutex);
+      damaged.push_back({.chunk = i, .message = error.what()});
+    }
+  });
+  std::sort(damaged.begin(), damaged.end(),
+            [](const DamagedChunk& a, const DamagedChunk& b) { return a.chunk < b.chunk; });
+  return damaged;
+}
+
+std::optional<ChosenRoot> choose_root(const pack::PackFile& pack) {
+  if (auto chosen = choose_among(pack, candidates_from_slots(pack), true)) return chosen;
+  auto chosen = choose_among(pack, candidates_from_scan(pack), false);
+  if (chosen) {
+    chosen->notes.insert(chosen->notes.begin(),
+                         "no root slot leads to a root, so the pack was scanned for roots");
+  }
+  return chosen;
+}
+
+DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, const Root& root) {
+  DerivedCatalog derived;
+  derived.info = {.uuid = pack.uuid(),
+                  .sequence = root.sequence,
+                  .next_id = root.next_id,
+                  .root = slot.root,
+                  .parent_sequence = root.parent_sequence,
+                  .parent_digest = root.parent_digest,
+                  .data_end = slot.data_end};
+  std::map<ChunkKey, ChunkRow> chunks;
+  std::vector<Extent> live{slot.root.first, slot.root.second};
+  for (const RootEntry& entry : root.checkpoints) {
+    live.push_back(entry.index);
+    catalog::CheckpointRow& row = derived.checkpoints.emplace_back();
+    row = {.id = entry.id,
+           .sequence = entry.sequence,
+           .name = entry.name,
+           .pinned = entry.pinned,
+           .damaged = entry.damaged,
+           .index = entry.index,
+           .index_digest = entry.index_digest};
+    try {
+      const auto index = pack.read_index(entry.index, entry.index_digest, slot.data_end);
+      row.summary = format::summarize(index);
+      for (const ChunkRef& chunk : index.chunks) {
+        const auto [at, is_new] =
+            chunks.try_emplace(ChunkKey{.id = chunk.id, .plain_bytes = chunk.plain_bytes},
+                               ChunkRow{.offset = chunk.offset,
+                                        .stored_bytes = chunk.stored_bytes,
+                                        .encoding = chunk.encoding});
+        if (is_new) live.push_back({.offset = chunk.offset, .bytes = chunk.stored_bytes});
+        if (at->second.offset != chunk.offset) {
+          throw Error(ErrorCode::kDamaged,
+                      "two indexes place chunk " + chunk.id.to_hex() + " at different offsets",
+                      {.path = pack.path(), .offset = chunk.offset});
+        }
+        ++at->second.references;
+      }
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      derived.unreadable.insert(entry.id);
+      row.damaged = true;
+    }
+  }
+  derived.chunks.assign(chunks.begin(), chunks.end());
+
+  std::sort(live.begin(), live.end());
+  live.erase(std::unique(live.begin(), live.end()), live.end());  // a scan may find one root copy
+  std::uint64_t end = kDataBegin;
+  for (const Extent& extent : live) {
+    if (extent.offset < end) {
+      throw Error(ErrorCode::kDamaged, "extents of different contents overlap",
+                  {.path = pack.path(), .offset = extent.offset});
+    }
+    if (extent.offset > end) derived.free.push_back({.offset = end, .bytes = extent.offset - end});
+    end = extent.offset + round_up(extent.bytes, kAlignment);
+  }
+  if (end > derived.info.data_end) {
+    throw Error(ErrorCode::kDamaged, "an extent ends behind the end of data",
+                {.path = pack.path(), .offset = end});
+  }
+  if (end < derived.info.data_end) {
+    derived.free.push_back({.offset = end, .bytes = derived.info.data_end - end});
+  }
+  return derived;
+}
+
+std::optional<std::filesystem::path> install_catalog(const StorePaths& paths,
+                                                     const DerivedCatalog& derived) {
+  const auto lock_of = [](const std::filesystem::path& file) {
+    return catalog::Catalog::lock_file_of(file);
+  };
+  io::remove_file(paths.catalog_new);
+  io::remove_file(lock_of(paths.catalog_new));
+  {
+    const auto catalog = catalog::Catalog::create(paths.catalog_new);
+    auto change = catalog.write();
+    for (const catalog::CheckpointRow& row : derived.checkpoints) change.put_checkpoint(row);
+    for (const auto& [key, row] : derived.chunks) change.put_chunk(key, row);
+    for (const Extent& extent : derived.free) {
+      change.put_free(
+          {.offset = extent.offset, .bytes = extent.bytes, .freed_by = change.id()});
+    }
+    change.put_info(derived.info);
+    int system_errno = 0;
+    const auto outcome = change.commit(&system_errno);
+    if (outcome != catalog::CommitOutcome::kCommitted) {
+      throw Error(outcome == catalog::CommitOutcome::kNoSpace ? ErrorCode::kNoSpace : ErrorCode::kIo,
+                  "cannot write a new catalog; the store is as before",
+                  {.path = paths.catalog_new, .system_errno = system_errno});
+    }
+  }
+  io::remove_file(lock_of(paths.catalog_new));
+
+  std::optional<std::filesystem::path> aside;
+  if (io::path_kind(paths.catalog) != io::PathKind::kAbsent) {
+    aside = paths.catalog;
+    *aside += ".old-" + std::to_string(io::unix_time_ns());
+    io::rename_file(paths.catalog, *aside);
+  }
+  // A lock file that belongs to the old catalog would let readers of a dead process hold back
+  // extents for ever.
+  io::remove_file(lock_of(paths.catalog));
+  io::rename_file(paths.catalog_new, paths.catalog);
+  io::sync_directory(paths.directory);
+  return aside;
+}
+
+}  // namespace cairn::store

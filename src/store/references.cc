@@ -1,0 +1,111 @@
+#include "store/references.h"
+
+#include <cairn/error.h>
+
+#include <string>
+
+namespace cairn::store {
+
+using catalog::ChunkKey;
+using catalog::ChunkRow;
+using format::Extent;
+using format::RootEntry;
+
+ReferenceChanges::Count& ReferenceChanges::count_of(const ChunkKey& key) {
+  const auto [at, is_new] = counts_.try_emplace(key);
+  if (is_new) {
+    if (const auto row = view_->chunk(key)) at->second.row = *row;
+  }
+  return at->second;
+}
+
+void ReferenceChanges::add(const ChunkKey& key) { ++count_of(key).added; }
+
+void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
+                                          std::span<const RootEntry* const> removed,
+                                          std::span<const RootEntry> remaining) {
+  std::vector<format::Index> indexes;
+  indexes.reserve(removed.size());
+  for (const RootEntry* entry : removed) {
+    try {
+      indexes.push_back(pack.read_index(entry->index, entry->index_digest, data_end));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      recount(pack, data_end, remaining);
+      return;
+    }
+  }
+  for (const format::Index& index : indexes) {
+    for (const format::ChunkRef& chunk : index.chunks) {
+      Count& count = count_of({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+      if (count.removed == count.row.references) {
+        throw Error(ErrorCode::kDamaged,
+                    "the catalog counts fewer references to chunk " + chunk.id.to_hex() +
+                        " than there are; run `cairn repair`",
+                    {.path = pack.path(), .offset = chunk.offset});
+      }
+      ++count.removed;
+    }
+  }
+}
+
+// The index of a checkpoint that goes is lost, so which chunks it held is known only from what the
+// others hold.
+void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_end,
+                               std::span<const RootEntry> remaining) {
+  std::unordered_map<ChunkKey, std::uint64_t, KeyHash> held;
+  for (const RootEntry& entry : remaining) {
+    try {
+      const auto index = pack.read_index(entry.index, entry.index_digest, data_end);
+      for (const format::ChunkRef& chunk : index.chunks) {
+        ++held[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      throw Error(ErrorCode::kDamaged,
+                  "several indexes are damaged, so it cannot be known which chunks are in use; "
+                  "run `cairn repair --drop-damaged`. One of them is that of checkpoint " +
+                      std::to_string(entry.id),
+                  {.path = pack.path(), .offset = entry.index.offset});
+    }
+  }
+  view_->for_each_chunk([&](const ChunkKey& key, const ChunkRow& row) {
+    Count& count = counts_[key];
+    count.row = row;
+    const auto at = held.find(key);
+    const std::uint64_t references = at == held.end() ? 0 : at->second;
+    if (references < row.references) count.removed = row.references - references;
+  });
+}
+
+ChunkRow ReferenceChanges::place(const ChunkKey& key, const std::function<Extent()>& allocate) {
+  Count& count = counts_.at(key);
+  if (count.row.references == 0 && count.row.stored_bytes == 0) {
+    const Extent extent = allocate();
+    count.row = {.offset = extent.offset, .stored_bytes = extent.bytes, .references = 0};
+  }
+  return count.row;
+}
+
+std::vector<std::pair<ChunkKey, ChunkRow>> ReferenceChanges::changed_rows() const {
+  std::vector<std::pair<ChunkKey, ChunkRow>> changed;
+  for (const auto& [key, count] : counts_) {
+    if (!count.changed()) continue;
+    ChunkRow row = count.row;
+    row.references = count.result();
+    changed.emplace_back(key, row);
+  }
+  return changed;
+}
+
+std::vector<Extent> ReferenceChanges::freed_extents() const {
+  std::vector<Extent> freed;
+  for (const auto& [key, count] : counts_) {
+    if (count.changed() && count.result() == 0) {
+      freed.push_back({.offset = count.row.offset, .bytes = count.row.stored_bytes});
+    }
+  }
+  return freed;
+}
+
+}  // namespace cairn::store

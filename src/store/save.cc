@@ -1,0 +1,67 @@
+#include "store/save.h"
+
+#include "base/text.h"
+#include "base/thread_pool.h"
+#include "format/names.h"
+#include "io/aligned_buffer.h"
+#include "io/file.h"
+
+#include <cairn/error.h>
+
+#include <string>
+#include <utility>
+
+namespace cairn::store {
+
+namespace {
+
+/// The metadata as it is saved: with the time and the end of the epoch unless the caller said them.
+Metadata complete(Metadata meta, bool end_of_epoch, std::int64_t now_ns) {
+  if (!meta.contains("unixtime")) meta.set("unixtime", static_cast<double>(now_ns) * 1e-9);
+  if (!meta.contains("end-of-epoch")) meta.set("end-of-epoch", end_of_epoch);
+  return meta;
+}
+
+}  // namespace
+
+TakenState take_state(const CheckpointState& state, const SaveOptions& options,
+                      std::uint64_t chunk_bytes) {
+  if (!options.name.empty()) {
+    if (const auto problem = format::checkpoint_name_problem(options.name)) {
+      throw Error(ErrorCode::kInvalidArgument, "a checkpoint cannot have the name " +
+                                                   base::quoted(options.name) + ": it " + *problem);
+    }
+  }
+  TakenState taken;
+  taken.cut = std::make_unique<const CutState>(cut(state, chunk_bytes));
+  const std::vector<PlannedChunk>& planned = taken.cut->chunks;
+
+  NewCheckpoint& checkpoint = taken.checkpoint;
+  checkpoint.recoverables = taken.cut->recoverables;
+  checkpoint.name = options.name;
+  checkpoint.replace = options.replace;
+  checkpoint.created_unix_ns = io::unix_time_ns();
+  checkpoint.meta = complete(options.meta, options.end_of_epoch, checkpoint.created_unix_ns);
+  checkpoint.chunks.resize(planned.size());
+  base::parallel_for(planned.size(), [&](std::size_t i) {
+    thread_local io::AlignedBuffer buffer;
+    const PlannedChunk& chunk = planned[i];
+    if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
+    const format::ChunkId id = base::xxh3_128(view_or_fill(chunk, buffer.span()));
+    checkpoint.chunks[i].key = {.id = id, .plain_bytes = chunk.plain_bytes};
+    // What is written is hashed once more, in the cache where it was copied to: a tensor that
+    // another thread changes meanwhile must fail this save, not a later load.
+    checkpoint.chunks[i].fill = [&chunk, id](std::span<std::byte> out) {
+      fill(chunk, out);
+      if (base::xxh3_128(out) != id) {
+        throw Error(ErrorCode::kIo,
+                    "tensor " + base::quoted(chunk.pieces.front().tensor->key) +
+                        " (or one that shares its chunk) changed while it was being saved; "
+                        "nothing was saved. Do not change tensors during a save");
+      }
+    };
+  });
+  return taken;
+}
+
+}  // namespace cairn::store

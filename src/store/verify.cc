@@ -1,0 +1,320 @@
+#include "store/verify.h"
+
+#include "base/checked.h"
+#include "base/thread_pool.h"
+#include "format/index.h"
+#include "io/aligned_buffer.h"
+#include "store/checks.h"
+
+#include <cairn/error.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cairn::store {
+
+using base::round_up;
+using catalog::CheckpointRow;
+using catalog::ChunkKey;
+using catalog::ChunkRow;
+using format::ChunkRef;
+using format::Extent;
+using format::kAlignment;
+using format::kDataBegin;
+
+namespace {
+
+bool is_damage(const Error& error) {
+  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated ||
+         error.code() == ErrorCode::kUnsupportedVersion;
+}
+
+/// What checkpoints hold: their indexes and chunks.
+class ContentsCheck {
+ public:
+  ContentsCheck(const pack::PackFile& pack, std::uint64_t data_end,
+                std::span<const CheckpointRow> rows, VerifyReport& report)
+      : pack_(pack), report_(report) {
+    for (const CheckpointRow& row : rows) {
+      Checkpoint& checkpoint = checkpoints_[row.id];
+      checkpoint.row = row;
+      try {
+        checkpoint.index = pack_.read_index(row.index, row.index_digest, data_end);
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        checkpoint.error = error.what();
+      }
+    }
+  }
+
+  void run(const std::set<std::uint64_t>& wanted) {
+    report_indexes(wanted);
+    check_chunks(wanted);
+  }
+
+ protected:
+  struct Checkpoint {
+    CheckpointRow row{};
+    std::optional<format::Index> index{};
+    std::string error{};  // why there is no index
+  };
+
+  void damage(std::string what, std::string message, std::uint64_t offset, std::uint64_t bytes) {
+    report_.damaged.push_back({.what = std::move(what),
+                               .message = std::move(message),
+                               .pack_offset = offset,
+                               .bytes = bytes});
+  }
+
+  void report_indexes(const std::set<std::uint64_t>& wanted) {
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      if (!wanted.empty() && !wanted.contains(id)) continue;
+      ++report_.checkpoints;
+      report_.bytes += checkpoint.row.index.bytes;
+      if (checkpoint.index) continue;
+      damage("index", checkpoint.error, checkpoint.row.index.offset, checkpoint.row.index.bytes);
+      report_.damaged.back().touches.push_back(
+          {.checkpoint_id = id, .checkpoint_name = checkpoint.row.name});
+    }
+  }
+
+  void check_chunks(const std::set<std::uint64_t>& wanted) {
+    std::map<std::uint64_t, const ChunkRef*> by_offset;
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      if (!checkpoint.index || (!wanted.empty() && !wanted.contains(id))) continue;
+      for (const ChunkRef& chunk : checkpoint.index->chunks) by_offset[chunk.offset] = &chunk;
+    }
+    std::vector<const ChunkRef*> chunks;
+    for (const auto& [offset, chunk] : by_offset) {
+      chunks.push_back(chunk);
+      report_.bytes += chunk->stored_bytes;
+    }
+    report_.chunks = chunks.size();
+
+    std::mutex mutex;
+    std::map<std::uint64_t, std::string> bad;  // by offset
+    base::parallel_for(chunks.size(), [&](std::size_t i) {
+      thread_local io::AlignedBuffer buffer;
+      const ChunkRef& chunk = *chunks[i];
+      if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
+      try {
+        pack_.read_chunk(chunk, buffer.span().first(chunk.plain_bytes));
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        const std::lock_guard lock(mutex);
+        bad.emplace(chunk.offset, error.what());
+      }
+    });
+    for (const auto& [offset, message] : bad) {
+      damage("chunk", message, offset, by_offset.at(offset)->stored_bytes);
+      report_.damaged.back().touches = touched_by(offset);
+    }
+  }
+
+  /// Every tensor of every checkpoint that has bytes in the chunk at `offset`.
+  std::vector<DamagedTensor> touched_by(std::uint64_t offset) const {
+    std::vector<DamagedTensor> touched;
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      if (!checkpoint.index) continue;
+      const format::Index& index = *checkpoint.index;
+      for (const format::IndexRecoverable& recoverable : index.recoverables) {
+        for (const format::IndexTensor& tensor : recoverable.tensors) {
+          const std::uint64_t bytes = *format::tensor_bytes(tensor.dtype, tensor.shape);
+          const std::size_t count = format::chunk_count(index, tensor, bytes);
+          for (std::size_t i = tensor.first_chunk; i < tensor.first_chunk + count; ++i) {
+            if (index.chunks[i].offset != offset) continue;
+            touched.push_back({.checkpoint_id = id,
+                               .checkpoint_name = checkpoint.row.name,
+                               .tensor = recoverable.name + "/" + tensor.key});
+            break;
+          }
+        }
+      }
+    }
+    return touched;
+  }
+
+  const pack::PackFile& pack_;
+  VerifyReport& report_;
+  std::map<std::uint64_t, Checkpoint> checkpoints_;
+};
+
+std::vector<CheckpointRow> rows_of(const catalog::ReadTransaction& view) {
+  std::vector<CheckpointRow> rows;
+  view.for_each_checkpoint([&](const CheckpointRow& row) { rows.push_back(row); });
+  return rows;
+}
+
+/// What holds the checkpoints together, beside what they hold.
+class StoreCheck : public ContentsCheck {
+ public:
+  StoreCheck(const StorePaths& paths, const pack::PackFile& pack, const pack::SlotTable& slots,
+             const catalog::ReadTransaction& view, VerifyReport& report)
+      : ContentsCheck(pack, view.info().data_end, rows_of(view), report),
+        paths_(paths),
+        slots_(slots),
+        view_(view),
+        info_(view.info()) {}
+
+  void run(std::span<const std::uint64_t> ids) {
+    const std::set<std::uint64_t> wanted(ids.begin(), ids.end());
+    for (const std::uint64_t id : wanted) {
+      if (!checkpoints_.contains(id)) {
+        throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(id),
+                    {.path = paths_.directory});
+      }
+    }
+    if (wanted.empty()) {
+      check_superblocks();
+      check_slots();
+      check_roots();
+      check_catalog();
+    }
+    ContentsCheck::run(wanted);
+  }
+
+ private:
+  void check_superblocks() {
+    const auto errors = pack_.superblock_errors();
+    for (std::size_t copy = 0; copy < errors.size(); ++copy) {
+      if (errors[copy].empty()) continue;
+      damage("superblock", "copy " + std::to_string(copy + 1) + " is damaged: " + errors[copy],
+             format::kSuperblockOffsets[copy], format::kSuperblockBytes);
+    }
+  }
+
+  void check_slots() {
+    for (std::size_t number = 0; number < format::kSlotCount; ++number) {
+      if (slots_.errors[number].empty()) continue;
+      // A commit that was cut short may have torn the slot that it wrote, which is none that counts:
+      // then the committed one and its parent are both readable.
+      const bool counts = slots_.find(info_.sequence) == nullptr ||
+                          (info_.parent_sequence != 0 &&
+                           slots_.find(info_.parent_sequence) == nullptr);
+      const std::string message =
+          "slot " + std::to_string(number) + " is damaged: " + slots_.errors[number];
+      if (counts) {
+        damage("slot", message, format::kSlotOffsets[number], format::kSlotBytes);
+      } else {
+        report_.notes.push_back(message + " (a commit that was cut short can leave it so)");
+      }
+    }
+    if (const auto text = stranded_note(slots_, info_.sequence)) report_.notes.push_back(*text);
+  }
+
+  void check_roots() {
+    for (const Extent& copy : {info_.root.first, info_.root.second}) {
+      report_.bytes += copy.bytes;
+      try {
+        pack_.read_root_copy(copy, info_.root.digest, info_.data_end);
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        damage("root", error.what(), copy.offset, copy.bytes);
+      }
+    }
+  }
+
+  /// Counts, places and free space, as the indexes say and as the catalog says.
+  void check_catalog() {
+    try {
+      for (const std::string& note : check_store(paths_, pack_, slots_, view_)) {
+        report_.notes.push_back(note);
+      }
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      damage("catalog", error.what(), error.offset().value_or(0), 0);
+    }
+    const bool all_readable =
+        std::all_of(checkpoints_.begin(), checkpoints_.end(),
+                    [](const auto& checkpoint) { return checkpoint.second.index.has_value(); });
+    std::map<ChunkKey, ChunkRow> expected;
+    std::vector<std::pair<Extent, std::string>> extents{{info_.root.first, "a root"},
+                                                        {info_.root.second, "a root"}};
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      extents.emplace_back(checkpoint.row.index, "an index");
+      if (!checkpoint.index) continue;
+      for (const ChunkRef& chunk : checkpoint.index->chunks) {
+        ChunkRow& row = expected[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
+        if (row.references++ == 0) {
+          row.offset = chunk.offset;
+          row.stored_bytes = chunk.stored_bytes;
+          row.encoding = chunk.encoding;
+        } else if (row.offset != chunk.offset) {
+          damage("index", "chunk " + chunk.id.to_hex() + " has two places", chunk.offset,
+                 chunk.stored_bytes);
+        }
+      }
+    }
+    std::uint64_t matched = 0;
+    view_.for_each_chunk([&](const ChunkKey& key, const ChunkRow& row) {
+      extents.emplace_back(Extent{.offset = row.offset, .bytes = row.stored_bytes}, "a chunk");
+      const auto at = expected.find(key);
+      if (at != expected.end()) ++matched;
+      // Where an index is lost, the catalog alone knows its chunks.
+      const bool right = at == expected.end() ? !all_readable
+                         : all_readable       ? at->second == row
+                                              : at->second.offset == row.offset &&
+                                              at->second.references <= row.references;
+      if (!right) {
+        damage("catalog", "the row of chunk " + key.id.to_hex() + " is not what the indexes say",
+               row.offset, row.stored_bytes);
+      }
+    });
+    if (matched != expected.size()) {
+      damage("catalog",
+             std::to_string(expected.size() - matched) + " chunks of indexes have no row", 0, 0);
+    }
+    view_.for_each_free([&](const catalog::FreeRow& row) {
+      extents.emplace_back(Extent{.offset = row.offset, .bytes = row.bytes}, "free");
+    });
+    check_partition(std::move(extents));
+  }
+
+  void check_partition(std::vector<std::pair<Extent, std::string>> extents) {
+    std::sort(extents.begin(), extents.end());
+    std::uint64_t end = kDataBegin;
+    for (const auto& [extent, what] : extents) {
+      if (extent.offset != end) {
+        damage("catalog",
+               extent.offset < end ? "extents overlap at " + what
+                                   : "bytes before " + what + " are neither live nor free",
+               std::min(extent.offset, end), std::max(extent.offset, end) - std::min(extent.offset, end));
+      }
+      end = std::max(end, extent.offset + round_up(extent.bytes, kAlignment));
+    }
+    if (end != info_.data_end) {
+      damage("catalog", "live and free extents do not end at the end of data", end, 0);
+    }
+  }
+
+  const StorePaths& paths_;
+  const pack::SlotTable& slots_;
+  const catalog::ReadTransaction& view_;
+  catalog::InfoRow info_;
+};
+
+}  // namespace
+
+VerifyReport verify_store(const StorePaths& paths, const pack::PackFile& pack,
+                          const pack::SlotTable& slots, const catalog::ReadTransaction& view,
+                          std::span<const std::uint64_t> ids) {
+  VerifyReport report;
+  StoreCheck(paths, pack, slots, view, report).run(ids);
+  report.ok = report.damaged.empty();
+  return report;
+}
+
+VerifyReport verify_contents(const pack::PackFile& pack, std::uint64_t data_end,
+                             std::span<const catalog::CheckpointRow> rows) {
+  VerifyReport report;
+  ContentsCheck(pack, data_end, rows, report).run({});
+  report.ok = report.damaged.empty();
+  return report;
+}
+
+}  // namespace cairn::store
