@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <utility>
 
 namespace cairn::io {
 
@@ -17,6 +18,13 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::size_t bytes)
       : data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}))),
         bytes_(bytes) {}
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::move(other.data_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    bytes_ = std::exchange(other.bytes_, 0);
+    return *this;
+  }
 
   std::span<std::byte> span() noexcept { return {data_.get(), bytes_}; }
   std::span<const std::byte> span() const noexcept { return {data_.get(), bytes_}; }

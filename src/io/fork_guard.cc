@@ -111,7 +111,7 @@ CloseInChild::CloseInChild(CloseInChild&& other) noexcept
 
 CloseInChild& CloseInChild::operator=(CloseInChild&& other) noexcept {
   if (this != &other) {
-    release();
+    end();
     descriptor_ = std::exchange(other.descriptor_, -1);
     generation_ = other.generation_;
   }
@@ -119,17 +119,18 @@ CloseInChild& CloseInChild::operator=(CloseInChild&& other) noexcept {
 }
 
 CloseInChild::~CloseInChild() {
-  release();
+  end();
 }
 
-// In a child nothing is left to release: its registry began empty, and the number may be in it
-// again.
-void CloseInChild::release() noexcept {
-  const int descriptor = std::exchange(descriptor_, -1);
-  if (descriptor < 0) return;
+void CloseInChild::end() noexcept {
+  if (descriptor_ >= 0) end(HoldForks());
+}
+
+// In a child nothing is left to end: its registry began empty, and the number may be in it again.
+void CloseInChild::end(const HoldForks&) noexcept {
   Registry& r = registry();
-  const std::lock_guard lock(r.mutex);
-  if (generation_ != r.generation.load(std::memory_order_relaxed)) return;
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (descriptor < 0 || generation_ != r.generation.load(std::memory_order_relaxed)) return;
   const auto found = std::find(r.descriptors.begin(), r.descriptors.end(), descriptor);
   if (found != r.descriptors.end()) r.descriptors.erase(found);
   if (r.descriptors.empty()) r.close_placeholder();

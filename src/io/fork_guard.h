@@ -36,13 +36,15 @@ class CloseInChild {
  public:
   CloseInChild() = default;
   explicit CloseInChild(int descriptor);
-  CloseInChild(int descriptor, const HoldForks& held);
+  CloseInChild(int descriptor, const HoldForks& hold);
   CloseInChild(CloseInChild&& other) noexcept;
   CloseInChild& operator=(CloseInChild&& other) noexcept;
   ~CloseInChild();
 
+  void end() noexcept;
+  void end(const HoldForks& hold) noexcept;
+
  private:
-  void release() noexcept;
   int descriptor_ = -1;
   std::uint64_t generation_ = 0;
 };
