@@ -56,7 +56,7 @@ class Recovery {
   const CheckpointInfo* operator->() const { return &*checkpoint_; }
   const CheckpointInfo& operator*() const { return *checkpoint_; }
 
-  /// Checkpoints that were wanted more, but are damaged. In the order in which they were wanted.
+  /// Checkpoints that were wanted more, but are damaged; newest first.
   std::vector<PassedOver> passed_over = {};
   LoadReport report = {};
 

@@ -37,6 +37,10 @@ namespace serialize {
 class OutputArchive;
 class InputArchive;
 }  // namespace serialize
+namespace data::samplers {
+template <typename BatchRequest>
+class Sampler;
+}  // namespace data::samplers
 namespace detail {
 struct ModuleHolderIndicator;
 }  // namespace detail
@@ -138,8 +142,8 @@ using SaveHook = std::function<void(StateWriter&)>;
 struct RecoverableOptions {
   LoadHook custom_load_hook = {};
   SaveHook custom_save_hook = {};
-  bool optional_load =
-      false;  ///< Checkpoints without this object load all the same; it stays as it is.
+  /// Checkpoints that lack this object load all the same, and it stays as it is.
+  bool optional_load = false;
 };
 
 /// A type that saves itself: `void save_state(StateWriter&) const`.
@@ -178,6 +182,12 @@ template <class M>
 inline constexpr bool is_shared_module<std::shared_ptr<M>> =
     std::is_base_of_v<torch::nn::Module, M>;
 
+template <class BatchRequest>
+std::true_type match_sampler(const torch::data::samplers::Sampler<BatchRequest>*);
+std::false_type match_sampler(const void*);
+template <class T>
+inline constexpr bool is_sampler = decltype(match_sampler(std::declval<T*>()))::value;
+
 using RecoverablePtr = std::shared_ptr<const RecoverableImpl>;
 using ArchiveSave = std::function<void(torch::serialize::OutputArchive&)>;
 using ArchiveLoad = std::function<void(torch::serialize::InputArchive&)>;
@@ -190,7 +200,10 @@ RecoverablePtr recover_generator(const at::Generator* generator);
 RecoverablePtr recover_generator_copy(const at::Generator& generator);
 RecoverablePtr recover_tensor(at::Tensor& tensor);
 RecoverablePtr recover_custom(SaveHook save, LoadHook load);
-RecoverablePtr recover_archive(ArchiveSave save, ArchiveLoad load, const std::type_info& type);
+// With `fixed`, saved tensors must have the shapes and dtypes that the object has now: a sampler
+// takes the indices of a data set of any size without complaint.
+RecoverablePtr recover_archive(ArchiveSave save, ArchiveLoad load, const std::type_info& type,
+                               bool fixed);
 RecoverablePtr recover_nothing(const std::type_info& type);
 
 [[noreturn]] void throw_out_of_range(const std::string& name, std::int64_t value);
@@ -266,11 +279,13 @@ RecoverablePtr recover(Reference&& object) {
     } else if constexpr (HasArchiveMembers<Plain>) {
       return recover_archive(
           [&object](torch::serialize::OutputArchive& out) { std::as_const(object).save(out); },
-          [&object](torch::serialize::InputArchive& in) { object.load(in); }, typeid(Plain));
+          [&object](torch::serialize::InputArchive& in) { object.load(in); }, typeid(Plain),
+          is_sampler<Plain>);
     } else if constexpr (HasArchiveOperators<Plain>) {
       return recover_archive(
           [&object](torch::serialize::OutputArchive& out) { out << std::as_const(object); },
-          [&object](torch::serialize::InputArchive& in) { in >> object; }, typeid(Plain));
+          [&object](torch::serialize::InputArchive& in) { in >> object; }, typeid(Plain),
+          is_sampler<Plain>);
     } else {
       return recover_nothing(typeid(Plain));
     }
@@ -293,8 +308,9 @@ RecoverablePtr recover(Reference&& object) {
 class Recoverable {
  public:
   template <class T>
-  requires(!std::same_as<std::remove_cvref_t<T>, Recoverable>) Recoverable(
-      T&& object)  // NOLINT(google-explicit-constructor,bugprone-forwarding-reference-overload)
+  requires(!std::same_as<std::remove_cvref_t<T>, Recoverable>)
+      // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload)
+      Recoverable(T&& object)
       : impl_(detail::recover<T>(std::forward<T>(object))) {}
 
   const detail::RecoverablePtr& impl() const { return impl_; }

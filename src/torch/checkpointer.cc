@@ -1,0 +1,371 @@
+#include "load_plan.h"
+
+#include <cairn/torch/checkpointer.h>
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <set>
+#include <string_view>
+
+namespace cairn {
+
+using detail::in_quotes;
+
+namespace {
+
+struct Registered {
+  detail::RecoverablePtr object;
+  bool optional_load = false;
+};
+using Registry = std::map<std::string, Registered>;
+
+std::string name_of(const CheckpointInfo& checkpoint) {
+  return in_quotes(checkpoint.name) + " (id " + std::to_string(checkpoint.id) + ")";
+}
+
+std::vector<std::uint64_t> ids_of(const std::vector<RetentionDecision>& decisions) {
+  std::vector<std::uint64_t> ids;
+  for (const RetentionDecision& decision : decisions) ids.push_back(decision.checkpoint.id);
+  return ids;
+}
+
+Registered prepare(const std::string& name, const Recoverable& object, RecoverableOptions options) {
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "cannot add recoverable " + in_quotes(name) + ": " + why);
+  };
+  if (name.empty()) refuse("its name is empty");
+  if (static_cast<bool>(options.custom_load_hook) != static_cast<bool>(options.custom_save_hook)) {
+    refuse(
+        "it has one hook without the other; give both `.custom_load_hook` and "
+        "`.custom_save_hook`, or none");
+  }
+  Registered registered{.object = object.impl(), .optional_load = options.optional_load};
+  if (options.custom_load_hook) {
+    registered.object = detail::recover_custom(std::move(options.custom_save_hook),
+                                               std::move(options.custom_load_hook));
+  }
+  if (const std::string problem = registered.object->problem(); !problem.empty()) refuse(problem);
+  return registered;
+}
+
+// The first half of a save: what the job's state is now. CPU tensors are referred to, not copied;
+// a save in the background would copy what this returns and hand the copy to the second half,
+// `Store::save`.
+CheckpointState take_state(const Registry& registry, bool end_of_epoch) {
+  if (registry.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "nothing to save: register objects with `add_recoverable` first");
+  }
+  CheckpointState state;
+  detail::HostCopies copies;
+  for (const auto& [name, registered] : registry) {
+    detail::StateWriterImpl writer(name, end_of_epoch, copies);
+    registered.object->save(writer);
+    state.push_back(writer.take());
+  }
+  return state;
+}
+
+LoadReport load(const Registry& registry, const Checkpoint& checkpoint, LoadMode mode,
+                const std::vector<std::string>& only) {
+  LoadReport report;
+  detail::LoadPlan plan(checkpoint, mode);
+  for (const auto& [name, registered] : registry) {
+    if (!only.empty() && std::find(only.begin(), only.end(), name) == only.end()) continue;
+    if (!checkpoint.has_recoverable(name)) {
+      if (registered.optional_load) {
+        report.missing.push_back(name);
+      } else {
+        plan.mismatch(in_quotes(name) +
+                      ": it is missing from the checkpoint; if it may be, register it with "
+                      "`.optional_load = true`");
+      }
+      continue;
+    }
+    detail::StateReaderImpl reader(name, plan);
+    registered.object->plan_load(reader);
+    report.loaded.push_back(name);
+  }
+  plan.execute();
+  report.ignored = plan.ignored();
+  if (only.empty()) {
+    for (const std::string& name : checkpoint.info().recoverables) {
+      if (!registry.contains(name)) report.ignored.push_back(name);
+    }
+  }
+  std::sort(report.ignored.begin(), report.ignored.end());
+  return report;
+}
+
+bool is_damage(const Error& error) {
+  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
+}
+
+}  // namespace
+
+struct Checkpointer::Impl {
+  Impl(const std::filesystem::path& directory, const StoreOptions& options)
+      : store(directory, options), log(options.log) {}
+
+  void say(const std::string& message) const {
+    if (log) {
+      log(message);
+    } else {
+      TORCH_WARN(message);
+    }
+  }
+
+  void remember_damage(const CheckpointInfo& checkpoint) {
+    if (store.read_only()) return;
+    try {
+      store.set_damaged({&checkpoint.id, 1}, true);
+    } catch (const Error& error) {
+      // Recovery goes on: the next one will look at the checkpoint again, that is all.
+      say("cannot remember that checkpoint " + name_of(checkpoint) +
+          " is damaged: " + error.what());
+    }
+  }
+
+  Store store;
+  LogCallback log;
+  Registry registry;
+};
+
+Checkpointer::Checkpointer(const std::filesystem::path& directory, const StoreOptions& options)
+    : impl_(std::make_unique<Impl>(directory, options)) {}
+Checkpointer::Checkpointer(Checkpointer&&) noexcept = default;
+Checkpointer& Checkpointer::operator=(Checkpointer&&) noexcept = default;
+Checkpointer::~Checkpointer() = default;
+
+Store& Checkpointer::store() {
+  return impl_->store;
+}
+const Store& Checkpointer::store() const {
+  return impl_->store;
+}
+
+// ---- what is saved
+// ---------------------------------------------------------------------------------
+
+Checkpointer& Checkpointer::add_recoverable(std::string name, Recoverable object,
+                                            RecoverableOptions options) {
+  Registered registered = prepare(name, object, std::move(options));
+  const auto [it, inserted] = impl_->registry.try_emplace(std::move(name), std::move(registered));
+  if (!inserted) {
+    throw Error(ErrorCode::kAlreadyExists,
+                "cannot add recoverable " + in_quotes(it->first) +
+                    ": the name is registered already; give this object another");
+  }
+  return *this;
+}
+
+Checkpointer& Checkpointer::add_recoverables(Recoverables objects) {
+  Registry registry = impl_->registry;
+  registry.swap(impl_->registry);  // `registry` is what to return to
+  try {
+    for (auto& [name, object] : objects) add_recoverable(name, std::move(object));
+  } catch (...) {
+    registry.swap(impl_->registry);
+    throw;
+  }
+  return *this;
+}
+
+std::vector<std::string> Checkpointer::recoverables() const {
+  std::vector<std::string> names;
+  for (const auto& [name, registered] : impl_->registry) names.push_back(name);
+  return names;
+}
+
+// ---- saving
+// ----------------------------------------------------------------------------------------
+
+SaveResult Checkpointer::save_checkpoint(const SaveOptions& options) {
+  const CheckpointState state = take_state(impl_->registry, options.end_of_epoch);
+  return impl_->store.save(state, options);
+}
+
+SaveAndKeepResult Checkpointer::save_and_keep_only(const SaveOptions& options,
+                                                   const KeepOptions& keep) {
+  if (options.retention) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "save_and_keep_only decides itself what to delete: leave `.retention` empty, or "
+                "use save_checkpoint");
+  }
+  std::optional<CheckpointInfo> replaced;
+  if (options.replace && !options.name.empty()) {
+    replaced = impl_->store.find_by_name(options.name);
+  }
+  RetentionPlan plan;
+  SaveOptions with_retention = options;
+  with_retention.retention = [&](std::span<const CheckpointInfo> checkpoints) {
+    plan = plan_retention(checkpoints, keep);
+    return ids_of(plan.deleted);
+  };
+  SaveResult saved = save_checkpoint(with_retention);
+  const auto is_replaced = [&](const RetentionDecision& decision) {
+    return decision.checkpoint.id == replaced->id;
+  };
+  if (replaced) {
+    std::erase_if(plan.kept, is_replaced);
+    std::erase_if(plan.deleted, is_replaced);
+    const auto newer = [&](const RetentionDecision& decision) {
+      return decision.checkpoint.sequence > replaced->sequence;
+    };
+    const auto at = std::partition_point(plan.deleted.begin(), plan.deleted.end(), newer);
+    plan.deleted.insert(at, {.checkpoint = *replaced, .rule = "replaced"});
+  }
+  return {.saved = std::move(saved.saved),
+          .new_bytes = saved.new_bytes,
+          .new_chunks = saved.new_chunks,
+          .kept = std::move(plan.kept),
+          .deleted = std::move(plan.deleted)};
+}
+
+RetentionPlan Checkpointer::plan_save_and_keep_only(const SaveOptions& options,
+                                                    const KeepOptions& keep) const {
+  std::vector<CheckpointInfo> checkpoints = list_checkpoints();
+  std::optional<RetentionDecision> replaced;
+  if (options.replace && !options.name.empty()) {
+    const auto at = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                 [&](const CheckpointInfo& c) { return c.name == options.name; });
+    if (at != checkpoints.end()) {
+      replaced = RetentionDecision{.checkpoint = *at, .rule = "replaced"};
+      checkpoints.erase(at);
+    }
+  }
+  CheckpointInfo next;
+  for (const CheckpointInfo& checkpoint : checkpoints) next.id = std::max(next.id, checkpoint.id);
+  next.id = std::max(next.id, impl_->store.stat().sequence) + 1;
+  next.sequence = next.id;
+  next.name = options.name.empty() ? std::to_string(next.id) : options.name;
+  next.meta = options.meta;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  if (!next.meta.contains("unixtime")) {
+    next.meta.set("unixtime", std::chrono::duration<double>(now).count());
+  }
+  if (!next.meta.contains("end-of-epoch")) next.meta.set("end-of-epoch", options.end_of_epoch);
+  next.recoverables = recoverables();
+  checkpoints.insert(checkpoints.begin(), std::move(next));
+  RetentionPlan plan = plan_retention(checkpoints, keep);
+  if (replaced) {
+    const auto newer = [&](const RetentionDecision& decision) {
+      return decision.checkpoint.sequence > replaced->checkpoint.sequence;
+    };
+    plan.deleted.insert(std::partition_point(plan.deleted.begin(), plan.deleted.end(), newer),
+                        *replaced);
+  }
+  return plan;
+}
+
+RetentionPlan Checkpointer::delete_checkpoints(const KeepOptions& keep) {
+  RetentionPlan plan = plan_delete_checkpoints(keep);
+  if (!plan.deleted.empty()) impl_->store.remove(ids_of(plan.deleted));
+  return plan;
+}
+
+RetentionPlan Checkpointer::plan_delete_checkpoints(const KeepOptions& keep) const {
+  return plan_retention(list_checkpoints(), keep);
+}
+
+void Checkpointer::pin(const CheckpointInfo& checkpoint) {
+  impl_->store.set_pinned({&checkpoint.id, 1}, true);
+}
+
+void Checkpointer::unpin(const CheckpointInfo& checkpoint) {
+  impl_->store.set_pinned({&checkpoint.id, 1}, false);
+}
+
+// ---- finding and loading
+// -----------------------------------------------------------------------------
+
+std::vector<CheckpointInfo> Checkpointer::list_checkpoints() const {
+  return impl_->store.checkpoints();
+}
+
+std::vector<CheckpointInfo> Checkpointer::find_checkpoints(const FindOptions& options) const {
+  return select_checkpoints(list_checkpoints(), options);
+}
+
+std::optional<CheckpointInfo> Checkpointer::find_checkpoint(const FindOptions& options) const {
+  std::vector<CheckpointInfo> found = find_checkpoints(options);
+  if (found.empty()) return std::nullopt;
+  return std::move(found.front());
+}
+
+Checkpoint Checkpointer::open(const CheckpointInfo& checkpoint) const {
+  return impl_->store.open(checkpoint.id);
+}
+
+LoadReport Checkpointer::load_checkpoint(const CheckpointInfo& checkpoint,
+                                         const LoadOptions& options) {
+  if (impl_->registry.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "nothing to load into: register objects with `add_recoverable` first");
+  }
+  for (const std::string& name : options.only) {
+    if (!impl_->registry.contains(name)) {
+      std::string known;
+      for (const std::string& other : recoverables()) known += " " + in_quotes(other);
+      throw Error(ErrorCode::kNotFound,
+                  "no recoverable " + in_quotes(name) + " is registered; there are:" + known);
+    }
+  }
+  return load(impl_->registry, open(checkpoint), options.mode, options.only);
+}
+
+Recovery Checkpointer::recover_if_possible(const FindOptions& options) {
+  if (impl_->registry.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "nothing to recover into: register objects with `add_recoverable` first");
+  }
+  std::vector<PassedOver> passed_over;
+  std::set<std::uint64_t> tried;
+  for (;;) {
+    // Listed anew each time: another process may delete checkpoints meanwhile.
+    const std::vector<CheckpointInfo> checkpoints = list_checkpoints();
+    if (passed_over.empty()) {
+      // What an earlier recovery found is not looked at again, but is not kept quiet about either.
+      for (const CheckpointInfo& checkpoint : checkpoints) {
+        if (!checkpoint.damaged || tried.contains(checkpoint.id)) continue;
+        if (options.ckpt_predicate && !options.ckpt_predicate(checkpoint)) continue;
+        tried.insert(checkpoint.id);
+        passed_over.push_back({checkpoint, "known to be damaged; `cairn verify` tells where"});
+      }
+    }
+    const std::vector<CheckpointInfo> wanted = select_checkpoints(checkpoints, options);
+    const auto next = std::find_if(wanted.begin(), wanted.end(),
+                                   [&](const CheckpointInfo& c) { return !tried.contains(c.id); });
+    if (next == wanted.end()) break;
+    tried.insert(next->id);
+    try {
+      LoadReport report = load_checkpoint(*next);
+      const bool newest_wanted =
+          !options.importance_key && options.max_key.empty() && options.min_key.empty();
+      std::erase_if(passed_over, [&](const PassedOver& passed) {
+        return newest_wanted && passed.checkpoint.sequence < next->sequence;
+      });
+      std::ranges::sort(passed_over, std::greater<>(),
+                        [](const PassedOver& passed) { return passed.checkpoint.sequence; });
+      return Recovery(*next, std::move(report), std::move(passed_over));
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::kNotFound && !impl_->store.find(next->id)) continue;
+      if (!is_damage(error)) throw;
+      impl_->say("passing over damaged checkpoint " + name_of(*next) + ": " + error.what());
+      passed_over.push_back({*next, error.what()});
+      impl_->remember_damage(*next);
+    }
+  }
+  if (passed_over.empty()) return {};
+  std::string text = "no intact checkpoint to recover from; nothing was loaded:";
+  for (const PassedOver& passed : passed_over) {
+    text += "\n  " + name_of(passed.checkpoint) + ": " + passed.reason;
+  }
+  throw Error(ErrorCode::kDamaged, text, {.path = impl_->store.directory()});
+}
+
+}  // namespace cairn
