@@ -1,0 +1,155 @@
+// The examples as a user runs them: programs of the build, started in a scratch directory.
+#include "../../examples/demo/child.h"
+#include "support/scratch.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cairn {
+namespace {
+
+namespace fs = std::filesystem;
+using demo::Child;
+using demo::Clock;
+
+struct Outcome {
+  int exit_code = -1;  // -1: ended by a signal.
+  std::string output = {};
+};
+
+class Examples : public ::testing::Test {
+ protected:
+  static fs::path programs() { return fs::path(CAIRN_TEST_BIN_DIR).parent_path(); }
+  static std::string example(const std::string& name) { return programs() / "examples" / name; }
+
+  // Reads until `text` occurs or the output ends; everything read.
+  static std::string read_until(Child& child, const std::string& text) {
+    std::string output;
+    while (output.find(text) == std::string::npos) {
+      const auto bytes = child.read(Clock::now() + std::chrono::minutes(1));
+      if (!bytes) ADD_FAILURE() << "nothing written for a minute, after:\n" << output;
+      if (!bytes || bytes->empty()) break;
+      output += *bytes;
+    }
+    return output;
+  }
+
+  static Outcome run(const std::vector<std::string>& command) {
+    Child child(command);
+    Outcome outcome;
+    for (;;) {
+      const auto bytes = child.read(Clock::now() + std::chrono::minutes(2));
+      if (!bytes) ADD_FAILURE() << command[0] << " hangs";
+      if (!bytes || bytes->empty()) break;
+      outcome.output += *bytes;
+    }
+    const int status = child.wait();
+    if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
+    return outcome;
+  }
+
+  // A text of its own: the documentation changes.
+  std::string text() {
+    const fs::path file = scratch_ / "text.md";
+    std::ofstream out(file);
+    for (int i = 0; i < 500; ++i) out << "The square of " << i << " is " << i * i << ". ";
+    return file;
+  }
+
+  std::vector<std::string> train(const fs::path& store, int text_bytes = 3000) {
+    return {example("train"),           "--store",  store, "--text",       text(), "--text-bytes",
+            std::to_string(text_bytes), "--epochs", "2",   "--save-every", "2"};
+  }
+  std::vector<std::string> demo(const fs::path& bin) {
+    fs::create_directory(scratch_ / "demo");
+    return {example("demo"),
+            "--programs",
+            bin,
+            "--directory",
+            scratch_ / "demo",
+            "--text",
+            text(),
+            "--text-bytes",
+            "4500",
+            "--epochs",
+            "2",
+            "--save-every",
+            "2",
+            "--kills",
+            "5"};
+  }
+
+  testing::ScratchDirectory scratch_;
+};
+
+TEST_F(Examples, QuickstartGoesOnWhereItWasKilled) {
+  const std::vector<std::string> command = {example("quickstart"), scratch_ / "store"};
+  {
+    Child first(command);
+    ASSERT_NE(read_until(first, "epoch 3,").find("epoch 3,"), std::string::npos);
+    first.kill();
+  }
+  const Outcome second = run(command);
+  EXPECT_EQ(second.exit_code, 0) << second.output;
+  EXPECT_EQ(second.output.find("resumed from "), 0u) << second.output;
+  EXPECT_EQ(second.output.find("epoch 1,"), std::string::npos) << second.output;
+  EXPECT_NE(second.output.find("epoch 100"), std::string::npos) << second.output;
+
+  const Outcome third = run(command);
+  EXPECT_EQ(third.exit_code, 0) << third.output;
+  EXPECT_NE(third.output.find("epoch 100\n"), std::string::npos) << third.output;
+  EXPECT_EQ(third.output.find(", loss"), std::string::npos) << third.output;
+}
+
+TEST_F(Examples, KilledTrainingEndsWithTheSameBits) {
+  const Outcome outcome = run(demo(programs()));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_NE(outcome.output.find("killed 5 times"), std::string::npos) << outcome.output;
+}
+
+TEST_F(Examples, TheDemoFailsWhenTheRunsDiffer) {
+  // Stands in for `train`, with another seed for every store.
+  const fs::path bin = scratch_ / "bin";
+  fs::create_directories(bin / "examples");
+  fs::create_symlink(programs() / "cairn", bin / "cairn");
+  const fs::path impostor = bin / "examples" / "train";
+  std::ofstream(impostor) << "#!/bin/sh\nexec '" << example("train")
+                          << "' \"$@\" --seed $(echo \"$2\" | cksum | cut -d ' ' -f 1)\n";
+  fs::permissions(impostor, fs::perms::owner_all);
+
+  const Outcome outcome = run(demo(bin));
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_NE(outcome.output.find("the loss of step 1 differs"), std::string::npos) << outcome.output;
+}
+
+TEST_F(Examples, ASecondTrainingJobIsTurnedAway) {
+  const auto command = train(scratch_ / "store");
+  Child first(command);
+  ASSERT_NE(read_until(first, "saved").find("saved"), std::string::npos);
+  const Outcome second = run(command);
+  EXPECT_EQ(second.exit_code, 1) << second.output;
+  EXPECT_NE(second.output.find("busy"), std::string::npos) << second.output;
+}
+
+TEST_F(Examples, TrainingOnAnotherTextIsRefused) {
+  ASSERT_EQ(run(train(scratch_ / "store")).exit_code, 0);
+  const Outcome outcome = run(train(scratch_ / "store", 2900));
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_NE(outcome.output.find("another text"), std::string::npos) << outcome.output;
+}
+
+TEST_F(Examples, TrainingWithoutTextSaysSo) {
+  const Outcome outcome =
+      run({example("train"), "--store", scratch_ / "store", "--text", scratch_ / "absent"});
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_NE(outcome.output.find("--text"), std::string::npos) << outcome.output;
+}
+
+}  // namespace
+}  // namespace cairn
