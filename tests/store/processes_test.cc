@@ -1,0 +1,164 @@
+// Stores between processes: who is busy, who is dead, who forked.
+
+#include "support/scratch.h"
+#include "support/states.h"
+
+#include <cairn/store.h>
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cairn {
+namespace {
+
+using testing::contents;
+using testing::error_of;
+using testing::everything;
+using testing::model_of;
+using testing::ScratchDirectory;
+
+class Processes : public ::testing::Test {
+ protected:
+  std::filesystem::path path() const { return scratch_ / "store"; }
+
+  /// Runs `work` in a child and returns its exit code; 100 + code for an `Error`.
+  static int in_child(const std::function<int()>& work) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int code = 99;
+      try {
+        code = work();
+      } catch (const Error& error) {
+        code = 100 + static_cast<int>(error.code());
+      }
+      ::_exit(code);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  static int failed_with(ErrorCode code) { return 100 + static_cast<int>(code); }
+
+  ScratchDirectory scratch_;
+};
+
+TEST_F(Processes, AnotherProcessIsBusyWhileTheStoreIsOpen) {
+  const Store store(path());
+  EXPECT_EQ(in_child([&] {
+              Store second(path());
+              return 0;
+            }),
+            failed_with(ErrorCode::kBusy));
+}
+
+TEST_F(Processes, AnotherProcessReadsWhileTheStoreIsOpen) {
+  Store store(path());
+  const auto state = model_of(1, 2, 1000);
+  store.save(state, {.name = "a"});
+  EXPECT_EQ(in_child([&] {
+              const Store reader(path(), {.read_only = true});
+              return everything(reader).at("a") == contents(state) ? 0 : 1;
+            }),
+            0);
+}
+
+TEST_F(Processes, AKilledWriterDoesNotBlockTheNext) {
+  EXPECT_EQ(in_child([&] {
+              Store store(path());
+              store.save(model_of(1, 1, 10), {.name = "a"});
+              ::raise(SIGKILL);
+              return 0;
+            }),
+            -SIGKILL);
+  EXPECT_EQ(everything(Store(path())).size(), 1U);
+}
+
+TEST_F(Processes, AKilledWriterDoesNotBlockTheNextAlthoughItsChildLivesOn) {
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe(pipe_ends), 0);
+  EXPECT_EQ(in_child([&] {
+              Store store(path());
+              if (::fork() == 0) {  // a data loader's worker, say
+                ::close(pipe_ends[1]);
+                char byte = 0;
+                [[maybe_unused]] const auto got = ::read(pipe_ends[0], &byte, 1);
+                ::_exit(0);
+              }
+              ::raise(SIGKILL);
+              return 0;
+            }),
+            -SIGKILL);
+  EXPECT_NO_THROW(Store{path()});
+  ::close(pipe_ends[0]);
+  ::close(pipe_ends[1]);
+}
+
+TEST_F(Processes, AHandleUsedAfterForkSaysSo) {
+  Store store(path());
+  const auto id = store.save(model_of(1, 1, 10)).saved.id;
+  const Checkpoint checkpoint = store.open(id);
+  EXPECT_EQ(in_child([&] { return static_cast<int>(store.checkpoints().size()); }),
+            failed_with(ErrorCode::kForked));
+  EXPECT_EQ(in_child([&] { return static_cast<int>(store.save(model_of(2, 1, 10)).saved.id); }),
+            failed_with(ErrorCode::kForked));
+  EXPECT_EQ(in_child([&] { return static_cast<int>(checkpoint.read(0).size()); }),
+            failed_with(ErrorCode::kForked));
+}
+
+TEST_F(Processes, TheExitOfAForkedChildHarmsNothing) {
+  auto store = std::make_unique<Store>(path());
+  const auto state = model_of(1, 2, 100'000);
+  auto checkpoint = std::make_unique<Checkpoint>(store->open(store->save(state).saved.id));
+  EXPECT_EQ(in_child([&] {
+              checkpoint.reset();  // destructors run in the child, too
+              store.reset();
+              return 0;
+            }),
+            0);
+  // The parent's reader must still hold its snapshot, and its lock must still stand.
+  store->remove(std::vector{checkpoint->info().id});
+  for (std::uint64_t seed = 2; seed < 8; ++seed) {
+    store->remove(std::vector{store->save(model_of(seed, 2, 100'000)).saved.id});
+  }
+  EXPECT_EQ(contents(*checkpoint), contents(state));
+  EXPECT_EQ(in_child([&] {
+              Store second(path());
+              return 0;
+            }),
+            failed_with(ErrorCode::kBusy));
+}
+
+TEST_F(Processes, AForkedChildMayOpenTheStoreItself) {
+  Store store(path());
+  store.save(model_of(1, 1, 10), {.name = "a"});
+  EXPECT_EQ(in_child([&] {
+              const Store own(path(), {.read_only = true});
+              return static_cast<int>(own.checkpoints().size());
+            }),
+            1);
+  store.save(model_of(2, 1, 10), {.name = "b"});
+  EXPECT_TRUE(store.verify().ok);
+}
+
+TEST_F(Processes, AReaderThatDiedHoldsNothingBack) {
+  Store store(path());
+  const auto id = store.save(model_of(1, 4, 100'000)).saved.id;
+  EXPECT_EQ(in_child([&] {
+              const Store reader(path(), {.read_only = true});
+              const Checkpoint held = reader.open(id);
+              ::raise(SIGKILL);
+              return 0;
+            }),
+            -SIGKILL);
+  store.remove(std::vector{id});
+  store.save(model_of(2, 1, 10));
+  const auto before = std::filesystem::file_size(path() / "pack");
+  store.save(model_of(3, 4, 100'000));
+  EXPECT_EQ(std::filesystem::file_size(path() / "pack"), before);
+}
+
+}  // namespace
+}  // namespace cairn
