@@ -68,6 +68,8 @@ class ReadTransaction {
   friend class Catalog;
   struct State;
   explicit ReadTransaction(std::unique_ptr<State> state);
+  /// Every row against its checksum, and what they say of each other. Errors: damaged.
+  void check_rows() const;
   std::unique_ptr<State> state_;
 };
 
@@ -81,14 +83,17 @@ enum class CommitOutcome {
 
 /// Changes to the tables; destruction without `commit` rolls back.
 /// Errors of every change: no_space (the map or the disk is full), io; the transaction is then only
-/// good for destruction.
+/// good for destruction. Before anything is changed: invalid_argument (a row that cannot be, or to
+/// erase one that is not there), already_exists (the name is another checkpoint's).
+/// Threads: ends on the thread that began it (LMDB's mutex belongs to that); a thread that has one
+/// must not begin a second.
 class WriteTransaction : public ReadTransaction {
  public:
   /// LMDB's id of this commit, if it comes to one: the last commit's plus one.
   using ReadTransaction::id;
 
-  void put_info(const InfoRow& row);  ///< `row.transaction` is set to `id()`.
-  void put_checkpoint(const CheckpointRow& row);  ///< Keeps table names in step.
+  void put_info(const InfoRow& row);                   ///< `row.transaction` is set to `id()`.
+  void put_checkpoint(const CheckpointRow& row);       ///< Keeps table names in step.
   void erase_checkpoint(std::uint64_t checkpoint_id);  ///< It must exist.
   void put_chunk(const ChunkKey& key, const ChunkRow& row);
   void erase_chunk(const ChunkKey& key);
@@ -113,9 +118,11 @@ class Catalog {
   /// Errors: not_found (no file); damaged (empty, not LMDB, or fails vetting; the message says
   /// which); no_space, io (the system refused); unsupported_version (LMDB's format or the row
   /// format is newer). Only `damaged` and `not_found` mean that a rebuild would help.
-  /// An environment that this process already has open is shared and, when it is open read-only
-  /// while `mode` is kReadWrite, reopened is impossible: so every mode but kReadOnlyNoLock opens
-  /// for writing when the system permits it.
+  /// An environment that this process has open already is shared (and vetted again); as it cannot
+  /// be opened anew for writing, every mode but kReadOnlyNoLock opens for writing when the system
+  /// permits it. Further errors: busy (this process has it open without locks, or by a name beside
+  /// which another lock file lies; or it changes faster than it can be vetted).
+  /// Cost: a walk over every page and row of the file; see vetting.h.
   static Catalog open(const std::filesystem::path& file, Mode mode);
 
   /// Makes a new catalog file, which must not exist, with empty tables. Not yet durable as a name.

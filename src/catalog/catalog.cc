@@ -1,0 +1,350 @@
+#include "catalog/catalog.h"
+
+#include "base/text.h"
+#include "catalog/environment.h"
+#include "catalog/row_codec.h"
+#include "catalog/vetting.h"
+
+#include <cairn/error.h>
+
+#include <fmt/format.h>
+#include <lmdb.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace cairn::catalog {
+namespace {
+
+// A writer would have to commit twice within each of so many walks.
+constexpr int kMostSnapshots = 20;
+
+MDB_val to_lmdb(Bytes bytes) noexcept {
+  return {.mv_size = bytes.size(), .mv_data = const_cast<std::byte*>(bytes.data())};
+}
+
+// Lifetime: until the transaction changes something or ends.
+Bytes from_lmdb(const MDB_val& value) noexcept {
+  return {static_cast<const std::byte*>(value.mv_data), value.mv_size};
+}
+
+}  // namespace
+
+struct ReadTransaction::State {
+  State(std::shared_ptr<Environment> environment, Transaction::Kind kind)
+      : transaction(std::move(environment), kind) {}
+
+  const Environment& environment() const noexcept { return transaction.environment(); }
+  const std::filesystem::path& path() const noexcept { return environment().path(); }
+
+  std::optional<Bytes> get(Table table, Bytes key) const {
+    MDB_val lmdb_key = to_lmdb(key);
+    MDB_val value{};
+    const int result = mdb_get(transaction.get(), environment().table(table), &lmdb_key, &value);
+    if (result == MDB_NOTFOUND) return std::nullopt;
+    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+    return from_lmdb(value);
+  }
+
+  template <typename Visit>
+  void for_each(Table table, const Visit& visit) const {
+    MDB_cursor* opened = nullptr;
+    int result = mdb_cursor_open(transaction.get(), environment().table(table), &opened);
+    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+    const auto close = [this](MDB_cursor* cursor) {
+      // Gone with its transaction, or left to the parent.
+      if (environment().is_this_process()) mdb_cursor_close(cursor);
+    };
+    const std::unique_ptr<MDB_cursor, decltype(close)> cursor(opened, close);
+    for (;;) {
+      environment().check_process();
+      MDB_val key{};
+      MDB_val value{};
+      result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
+      if (result == MDB_NOTFOUND) return;
+      if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+      visit(from_lmdb(key), from_lmdb(value));
+    }
+  }
+
+  std::uint64_t rows(Table table) const {
+    MDB_stat stat{};
+    const int result = mdb_stat(transaction.get(), environment().table(table), &stat);
+    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+    return stat.ms_entries;
+  }
+
+  void put(Table table, Bytes key, Bytes value) {
+    change(table, [&](MDB_dbi handle) {
+      MDB_val lmdb_key = to_lmdb(key);
+      MDB_val lmdb_value = to_lmdb(value);
+      return mdb_put(transaction.get(), handle, &lmdb_key, &lmdb_value, 0);
+    });
+  }
+
+  void erase(Table table, Bytes key) {
+    change(table, [&](MDB_dbi handle) {
+      MDB_val lmdb_key = to_lmdb(key);
+      const int result = mdb_del(transaction.get(), handle, &lmdb_key, nullptr);
+      if (result == MDB_NOTFOUND) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("there is no such row to erase in table {}", name_of(table)),
+                    {.path = path()});
+      }
+      return result;
+    });
+  }
+
+  template <typename Call>
+  void change(Table table, const Call& call) {
+    transaction.get();
+    errno = 0;
+    const int result = call(environment().table(table));
+    if (result == 0) return;
+    if (means_no_space(result, errno)) {
+      ran_out_of_space = true;
+      if (result == EIO) fail_lmdb(ENOSPC, "cannot change the catalog", path());
+    }
+    fail_lmdb(result, "cannot change the catalog", path());
+  }
+
+  Transaction transaction;
+  bool ran_out_of_space = false;
+};
+
+// ---- reading -----------------------------------------------------------------------------------
+
+ReadTransaction::ReadTransaction(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ReadTransaction::ReadTransaction(ReadTransaction&&) noexcept = default;
+ReadTransaction& ReadTransaction::operator=(ReadTransaction&&) noexcept = default;
+ReadTransaction::~ReadTransaction() = default;
+
+std::uint64_t ReadTransaction::id() const {
+  return state_->transaction.id();
+}
+
+InfoRow ReadTransaction::info() const {
+  const auto value = state_->get(Table::kInfo, info_key());
+  if (!value) {
+    throw Error(ErrorCode::kDamaged, "the catalog is damaged: table info is empty",
+                {.path = state_->path()});
+  }
+  return decode_info(info_key(), *value);
+}
+
+std::optional<CheckpointRow> ReadTransaction::checkpoint(std::uint64_t checkpoint_id) const {
+  const auto key = number_key(checkpoint_id);
+  const auto value = state_->get(Table::kCheckpoints, key);
+  if (!value) return std::nullopt;
+  return decode_checkpoint(key, *value);
+}
+
+std::optional<std::uint64_t> ReadTransaction::checkpoint_by_name(std::string_view name) const {
+  if (name.empty() || name.size() > format::kMaxNameBytes) return std::nullopt;
+  const auto value = state_->get(Table::kNames, name_key(name));
+  if (!value) return std::nullopt;
+  return decode_name(name_key(name), *value);
+}
+
+std::optional<ChunkRow> ReadTransaction::chunk(const ChunkKey& key) const {
+  const auto bytes = chunk_key(key);
+  const auto value = state_->get(Table::kChunks, bytes);
+  if (!value) return std::nullopt;
+  return decode_chunk(bytes, *value);
+}
+
+std::uint64_t ReadTransaction::chunk_rows() const {
+  return state_->rows(Table::kChunks);
+}
+
+void ReadTransaction::for_each_checkpoint(
+    const std::function<void(const CheckpointRow&)>& visit) const {
+  state_->for_each(Table::kCheckpoints,
+                   [&](Bytes key, Bytes value) { visit(decode_checkpoint(key, value)); });
+}
+
+void ReadTransaction::for_each_chunk(
+    const std::function<void(const ChunkKey&, const ChunkRow&)>& visit) const {
+  state_->for_each(Table::kChunks, [&](Bytes key, Bytes value) {
+    const ChunkRow row = decode_chunk(key, value);
+    visit(decode_chunk_key(key), row);
+  });
+}
+
+void ReadTransaction::for_each_free(const std::function<void(const FreeRow&)>& visit) const {
+  state_->for_each(Table::kFree, [&](Bytes key, Bytes value) { visit(decode_free(key, value)); });
+}
+
+void ReadTransaction::check_rows() const {
+  const InfoRow row = info();
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorCode::kDamaged, "the catalog is damaged: " + what, {.path = state_->path()});
+  };
+  if (row.transaction != id()) {
+    fail(fmt::format("it was written in transaction {}, but shows transaction {}", row.transaction,
+                     id()));
+  }
+  if (state_->rows(Table::kInfo) != 1) fail("table info has more than one row");
+  std::uint64_t checkpoints = 0;
+  for_each_checkpoint([&](const CheckpointRow& checkpoint) {
+    ++checkpoints;
+    if (checkpoint_by_name(checkpoint.name) != checkpoint.id) {
+      fail(fmt::format("the name {} does not lead to checkpoint {}", base::quoted(checkpoint.name),
+                       checkpoint.id));
+    }
+  });
+  if (state_->rows(Table::kNames) != checkpoints) fail("there are names without a checkpoint");
+  for_each_chunk([](const ChunkKey&, const ChunkRow&) {});
+  for_each_free([](const FreeRow&) {});
+}
+
+// ---- writing -----------------------------------------------------------------------------------
+
+void WriteTransaction::put_info(const InfoRow& row) {
+  InfoRow stamped = row;
+  stamped.transaction = id();
+  state_->put(Table::kInfo, info_key(), encode_info(stamped));
+}
+
+void WriteTransaction::put_checkpoint(const CheckpointRow& row) {
+  const std::vector<std::byte> value = encode_checkpoint(row);
+  const auto owner = checkpoint_by_name(row.name);
+  if (owner && *owner != row.id) {
+    throw Error(ErrorCode::kAlreadyExists,
+                fmt::format("there is a checkpoint named {} already", base::quoted(row.name)));
+  }
+  if (const auto before = checkpoint(row.id); before && before->name != row.name) {
+    state_->erase(Table::kNames, name_key(before->name));
+  }
+  state_->put(Table::kCheckpoints, number_key(row.id), value);
+  if (!owner) state_->put(Table::kNames, name_key(row.name), encode_name(row.name, row.id));
+}
+
+void WriteTransaction::erase_checkpoint(std::uint64_t checkpoint_id) {
+  const auto before = checkpoint(checkpoint_id);
+  state_->erase(Table::kCheckpoints, number_key(checkpoint_id));
+  if (before) state_->erase(Table::kNames, name_key(before->name));
+}
+
+void WriteTransaction::put_chunk(const ChunkKey& key, const ChunkRow& row) {
+  state_->put(Table::kChunks, chunk_key(key), encode_chunk(key, row));
+}
+
+void WriteTransaction::erase_chunk(const ChunkKey& key) {
+  state_->erase(Table::kChunks, chunk_key(key));
+}
+
+void WriteTransaction::put_free(const FreeRow& row) {
+  state_->put(Table::kFree, number_key(row.offset), encode_free(row));
+}
+
+void WriteTransaction::erase_free(std::uint64_t offset) {
+  state_->erase(Table::kFree, number_key(offset));
+}
+
+// LMDB aborts a transaction whose commit fails. When it was the write of the meta page that failed,
+// it does not know what a reader of the file will find, and says MDB_PANIC from then on.
+CommitOutcome WriteTransaction::commit(int* system_errno) {
+  state_->transaction.get();
+  errno = 0;
+  const int result = state_->transaction.commit();
+  const int errno_after = errno;
+  if (system_errno != nullptr) *system_errno = result > 0 ? result : 0;
+  if (result == 0) return CommitOutcome::kCommitted;
+  if (state_->environment().is_given_up()) return CommitOutcome::kUnknown;
+  const bool is_full =
+      means_no_space(result, errno_after) || (result == MDB_BAD_TXN && state_->ran_out_of_space);
+  if (!is_full) return CommitOutcome::kFailed;
+  if (system_errno != nullptr && result != EDQUOT && result != EFBIG) *system_errno = ENOSPC;
+  return CommitOutcome::kNoSpace;
+}
+
+// ---- the catalog -------------------------------------------------------------------------------
+
+Catalog::Catalog(std::shared_ptr<Environment> environment) : environment_(std::move(environment)) {}
+
+Catalog Catalog::open(const std::filesystem::path& file, Mode mode) {
+  auto environment = Environment::acquire(file, mode);
+  const std::lock_guard opening(environment->opening());
+  for (int attempt = 0; attempt < kMostSnapshots; ++attempt) {
+    const ReadTransaction view(
+        std::make_unique<ReadTransaction::State>(environment, Transaction::Kind::kRead));
+    Transaction& transaction = view.state_->transaction;
+    if (!vet_snapshot(environment->file(), transaction.id())) continue;
+    environment->check_table_count(transaction.get());
+    if (!environment->has_tables()) environment->open_tables(transaction.get(), false);
+    view.check_rows();
+    if (!environment->has_tables()) {
+      const int result = transaction.commit();
+      if (result != 0) fail_lmdb(result, "cannot open the catalog", file);
+      environment->keep_tables();
+    }
+    return Catalog(environment);
+  }
+  throw Error(ErrorCode::kBusy, "the catalog changes faster than it can be checked; try again",
+              {.path = file});
+}
+
+Catalog Catalog::create(const std::filesystem::path& file) {
+  io::File::create_new(file);
+  try {
+    auto environment = Environment::acquire(file, Mode::kReadWrite, /*is_new=*/true);
+    const std::lock_guard opening(environment->opening());
+    Transaction transaction(environment, Transaction::Kind::kWrite);
+    environment->open_tables(transaction.get(), /*create=*/true);
+    errno = 0;
+    const int result = transaction.commit();
+    if (result != 0) {
+      fail_lmdb(means_no_space(result, errno) ? ENOSPC : result, "cannot make the catalog", file);
+    }
+    environment->keep_tables();
+    return Catalog(environment);
+  } catch (...) {
+    try {
+      io::remove_file(file);
+    } catch (const Error&) {  // The first failure is the one to tell.
+    }
+    throw;
+  }
+}
+
+ReadTransaction Catalog::read() const {
+  return ReadTransaction(
+      std::make_unique<ReadTransaction::State>(environment_, Transaction::Kind::kRead));
+}
+
+WriteTransaction Catalog::write() const {
+  return WriteTransaction(
+      std::make_unique<ReadTransaction::State>(environment_, Transaction::Kind::kWrite));
+}
+
+std::optional<OldestReader> Catalog::oldest_reader() const {
+  return environment_->oldest_reader();
+}
+
+void Catalog::reserve_for_deletion() const {
+  environment_->reserve_for_deletion();
+}
+
+std::uint64_t Catalog::file_bytes() const {
+  environment_->check_process();
+  return environment_->file().bytes();
+}
+
+const std::filesystem::path& Catalog::path() const {
+  return environment_->path();
+}
+
+io::FileId Catalog::file_id() const {
+  environment_->check_process();
+  return environment_->file().id();
+}
+
+std::filesystem::path Catalog::lock_file_of(const std::filesystem::path& file) {
+  std::filesystem::path lock_file = file;
+  lock_file += "-lock";
+  return lock_file;
+}
+
+}  // namespace cairn::catalog
