@@ -1,8 +1,8 @@
 // Files and directories. This folder is the one place that makes file system calls, so that tests
 // can stand between Cairn and the system by wrapping the calls of these few functions.
 //
-// Every failure throws `Error` with path, offset and errno: ENOSPC, EDQUOT and EFBIG (a limit on the
-// size of files) as no_space, ENOENT and ENOTDIR as not_found where it says so below, EEXIST as
+// Every failure throws `Error` with path, offset and errno: ENOSPC, EDQUOT and EFBIG (a limit on
+// the size of files) as no_space, ENOENT and ENOTDIR as not_found where it says so below, EEXIST as
 // already_exists, everything else as io. EINTR and short transfers are dealt with inside, but for
 // flushes, where EINTR is a failure like any other.
 #pragma once
@@ -66,8 +66,9 @@ class File {
   void sync() const;
   void sync_all() const;
   void resize(std::uint64_t bytes) const;
-  /// Reserves disk space for [offset, offset + bytes) without changing size or contents. Errors:
-  /// no_space. False when the file system cannot.
+  /// Reserves disk space for [offset, offset + bytes) without changing size or contents. False when
+  /// the file system cannot. Errors: no_space; a part may stay reserved, which beyond the end of
+  /// the file `resize` gives back.
   bool reserve(std::uint64_t offset, std::uint64_t bytes) const;
   /// Gives the disk space of a range back; it reads as zeros then. False when it cannot.
   bool punch(std::uint64_t offset, std::uint64_t bytes) const;
@@ -85,7 +86,7 @@ class File {
 enum class PathKind { kAbsent, kFile, kDirectory, kOther };
 PathKind path_kind(const std::filesystem::path& path);
 
-/// Identity of what stands at a path, or nothing when nothing does.
+/// Identity of what stands at a path, links followed, or nothing when nothing does.
 std::optional<FileId> file_id(const std::filesystem::path& path);
 
 /// Names in a directory, sorted, without "." and "..". Errors: not_found; io.
@@ -94,7 +95,7 @@ std::vector<std::string> list_directory(const std::filesystem::path& directory);
 /// Makes one directory; false when it is there already.
 bool make_directory(const std::filesystem::path& directory);
 
-/// Makes names in a directory durable (`fsync` of the directory).
+/// Makes names in a directory durable (`fsync` of the directory; "" is the current one).
 void sync_directory(const std::filesystem::path& directory);
 
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
@@ -102,7 +103,7 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
 bool remove_file(const std::filesystem::path& path);
 
 /// Name of the network file system that holds `path` ("nfs", "cifs", ...), or nothing for a local
-/// one. Source: statfs(2), f_type.
+/// one, and for FUSE, which does not say. The path must exist. Source: statfs(2), f_type.
 std::optional<std::string_view> network_file_system(const std::filesystem::path& path);
 
 /// True when the file system that holds `path` is mounted read-only.
