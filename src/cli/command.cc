@@ -1,0 +1,215 @@
+#include "command.h"
+
+#include "text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace cairn::cli {
+namespace {
+
+constexpr std::array<Option, 5> kCommonOptions{{
+    {.name = "--json", .help = "Print JSON instead of text."},
+    {.name = "--quiet", .help = "No notes and no progress on stderr, only errors."},
+    {.name = "--wait",
+     .value = "SECONDS",
+     .help = "Wait so long for another writer instead of failing at once."},
+    {.name = "--allow-network-fs",
+     .help = "Use a store on a network file system, where locks and flushes may not hold."},
+    {.name = "--help", .help = "Show this page."},
+}};
+
+constexpr std::size_t kHelpColumns = 80;
+
+const Option* find_option(const Command& command, std::string_view name) {
+  const auto named = [&](const Option& option) { return option.name == name; };
+  const auto own = std::find_if(command.options.begin(), command.options.end(), named);
+  if (own != command.options.end()) return &*own;
+  const auto common = std::find_if(kCommonOptions.begin(), kCommonOptions.end(), named);
+  return common != kCommonOptions.end() ? &*common : nullptr;
+}
+
+[[noreturn]] void fail(const Command& command, const std::string& message) {
+  throw UsageError(
+      fmt::format("{}: {} (see cairn {} --help)", command.name, message, command.name));
+}
+
+[[noreturn]] void fail_unknown_option(const Command& command, std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Option& option : command.options) names.push_back(option.name);
+  for (const Option& option : kCommonOptions) names.push_back(option.name);
+  const std::string_view meant = nearest(name, names);
+  fail(command, "unknown option " + quote(name) +
+                    (meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
+}
+
+std::string argument_usage(const Argument& argument) {
+  const std::string word = fmt::format("{}{}", argument.name, argument.repeats ? "..." : "");
+  return argument.optional ? "[" + word + "]" : word;
+}
+
+std::string option_usage(const Option& option) {
+  return option.value.empty() ? std::string(option.name)
+                              : fmt::format("{} {}", option.name, option.value);
+}
+
+// Left the word, right what it means.
+void append_entries(std::string& page,
+                    const std::vector<std::pair<std::string, std::string>>& entries) {
+  std::size_t widest = 0;
+  for (const auto& [word, meaning] : entries) widest = std::max(widest, word.size());
+  for (const auto& [word, meaning] : entries) {
+    std::string left = word;
+    for (const std::string& line : wrap(meaning, kHelpColumns - widest - 4)) {
+      page += fmt::format("  {:<{}}  {}\n", left, widest, line);
+      left.clear();
+    }
+  }
+}
+
+void append_paragraphs(std::string& page, std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find("\n\n"), text.size());
+    std::string paragraph(text.substr(0, end));
+    std::replace(paragraph.begin(), paragraph.end(), '\n', ' ');
+    for (const std::string& line : wrap(paragraph, kHelpColumns)) page += line + "\n";
+    page += "\n";
+    text.remove_prefix(std::min(end + 2, text.size()));
+  }
+}
+
+}  // namespace
+
+std::span<const Option> common_options() {
+  return kCommonOptions;
+}
+
+Invocation::Invocation(const Command& command, std::span<const std::string> words)
+    : command_(command) {
+  std::vector<std::string> positional;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "--") {
+      positional.insert(positional.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                        words.end());
+      break;
+    }
+    if (word.size() < 2 || word[0] != '-') {
+      positional.push_back(word);
+      continue;
+    }
+    const std::size_t equals = word.find('=');
+    std::string_view name = std::string_view(word).substr(0, equals);
+    if (name == "-h") name = "--help";
+    if (name == "-q") name = "--quiet";
+    const Option* option = find_option(command, name);
+    if (option == nullptr) fail_unknown_option(command, name);
+    std::vector<std::string>& values = options_[option->name];
+    if (option->value.empty()) {
+      if (equals != std::string::npos) fail(command, fmt::format("{} takes no value", name));
+      continue;
+    }
+    if (!values.empty() && !option->repeats) fail(command, fmt::format("{} is given twice", name));
+    if (equals != std::string::npos) {
+      values.push_back(word.substr(equals + 1));
+    } else if (i + 1 == words.size() || words[i + 1].starts_with("--")) {
+      fail(command, fmt::format("{} needs a value: {}", name, option_usage(*option)));
+    } else {
+      values.push_back(words[++i]);
+    }
+  }
+  if (wants_help()) return;
+
+  std::size_t next = 0;
+  for (const Argument& argument : command.arguments) {
+    if (next == positional.size()) {
+      if (argument.optional) continue;
+      fail(command, fmt::format("{} is missing", argument.name));
+    }
+    const std::size_t end = argument.repeats ? positional.size() : next + 1;
+    for (; next < end; ++next) {
+      if (positional[next].empty()) fail(command, fmt::format("{} is empty", argument.name));
+      arguments_[argument.name].push_back(positional[next]);
+    }
+  }
+  if (next < positional.size()) {
+    fail(command, "unexpected argument " + quote(positional[next]));
+  }
+}
+
+std::optional<std::string> Invocation::value(std::string_view option) const {
+  const auto it = options_.find(option);
+  if (it == options_.end()) return std::nullopt;
+  if (it->second.at(0).empty()) fail(command_, fmt::format("{} is empty", option));
+  return it->second.at(0);
+}
+
+std::vector<std::string> Invocation::values(std::string_view option) const {
+  const auto it = options_.find(option);
+  return it == options_.end() ? std::vector<std::string>() : it->second;
+}
+
+std::optional<std::int64_t> Invocation::number(std::string_view option, std::int64_t min,
+                                               std::int64_t max) const {
+  const auto text = value(option);
+  if (!text) return std::nullopt;
+  return parse_number(*text, option, min, max);
+}
+
+const std::string& Invocation::argument(std::string_view name) const {
+  return arguments_.at(name).at(0);
+}
+
+std::vector<std::string> Invocation::arguments(std::string_view name) const {
+  const auto it = arguments_.find(name);
+  return it == arguments_.end() ? std::vector<std::string>() : it->second;
+}
+
+std::string help_page(const Command& command) {
+  std::string usage = fmt::format("cairn {}", command.name);
+  for (const Argument& argument : command.arguments) usage += " " + argument_usage(argument);
+  usage += " [OPTIONS]";
+  std::string page =
+      fmt::format("cairn {}: {}\n\nUsage: {}\n\n", command.name, command.summary, usage);
+  append_paragraphs(page, command.description);
+
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const Argument& argument : command.arguments) {
+    entries.emplace_back(argument.name, argument.help);
+  }
+  page += "Arguments:\n";
+  append_entries(page, entries);
+  entries.clear();
+  for (const auto options : {std::span<const Option>(command.options), common_options()}) {
+    for (const Option& option : options) {
+      entries.emplace_back(option_usage(option),
+                           std::string(option.help) + (option.repeats ? " Repeatable." : ""));
+    }
+  }
+  page += "\nOptions:\n";
+  append_entries(page, entries);
+  page += "\nExamples:\n";
+  std::string_view examples = command.examples;
+  while (!examples.empty()) {
+    const std::size_t end = std::min(examples.find('\n'), examples.size());
+    page += fmt::format("  {}\n", examples.substr(0, end));
+    examples.remove_prefix(std::min(end + 1, examples.size()));
+  }
+  return page;
+}
+
+std::int64_t parse_number(std::string_view text, std::string_view what, std::int64_t min,
+                          std::int64_t max) {
+  std::int64_t number = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (problem != std::errc() || end != text.data() + text.size() || number < min || number > max) {
+    throw UsageError(fmt::format("{} must be a whole number from {} to {}, not {}", what, min, max,
+                                 quote(text)));
+  }
+  return number;
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,16 @@
+#include "commands.h"
+
+#include <vector>
+
+namespace cairn::cli {
+
+std::span<const Command> all_commands() {
+  static const std::vector<Command> commands = {
+      import_command(), export_command(), ls_command(),   show_command(),
+      rm_command(),     keep_command(),   pin_command(),  unpin_command(),
+      verify_command(), repair_command(), stat_command(),
+  };
+  return commands;
+}
+
+}  // namespace cairn::cli

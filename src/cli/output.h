@@ -1,0 +1,75 @@
+// Where a command's results go: data to stdout, everything else to stderr.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cairn::cli {
+
+/// Stdout could not be written. A reader that went away is no news: then nothing is said.
+struct OutputFailed {
+  int system_errno = 0;
+};
+
+/// Makes sure that descriptors 0, 1 and 2 are taken, so that no file of a store becomes the
+/// standard output of a tool that was started without one; and that a closed pipe is an error, not
+/// a signal.
+void prepare_standard_streams();
+
+/// Colours of a terminal.
+enum class Style { kHeading, kGood, kBad };
+
+class Output {
+ public:
+  Output();
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+
+  void set_quiet(bool quiet) { quiet_ = quiet; }
+
+  /// Data, for stdout. Errors: OutputFailed, here or later.
+  void write(std::string_view text);
+  void line(std::string_view text);
+  /// Hands everything on to the system. Errors: OutputFailed.
+  void flush();
+
+  /// A line for stderr that tells the user something; left out with --quiet.
+  void note(std::string_view text);
+
+  /// `text` in colour, where stdout is a terminal that wants it.
+  std::string styled(std::string_view text, Style style) const;
+  /// The terminal's width, or 0 when stdout is none: then nothing is cut.
+  std::size_t terminal_columns() const { return columns_; }
+
+ private:
+  bool quiet_ = false;
+  bool color_ = false;
+  std::size_t columns_ = 0;
+  std::string buffer_;
+};
+
+/// One line for stderr: "cairn: MESSAGE".
+void print_error(std::string_view message);
+
+/// Rows under headings, columns aligned, the last one cut at the terminal's edge.
+class Table {
+ public:
+  enum class Align { kLeft, kRight };
+  struct Column {
+    std::string_view heading;
+    Align align = Align::kLeft;
+  };
+
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  /// Cells must be printable.
+  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  void print(Output& output) const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+}  // namespace cairn::cli

@@ -1,0 +1,44 @@
+#include "session.h"
+
+#include "text.h"
+
+#include <charconv>
+#include <cmath>
+
+namespace cairn::cli {
+
+std::chrono::milliseconds busy_timeout(const Invocation& invocation) {
+  constexpr double kLongestSeconds = 1e9;
+  const auto text = invocation.value("--wait");
+  if (!text) return std::chrono::milliseconds(0);
+  double seconds = 0;
+  const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), seconds);
+  const bool good = problem == std::errc() && end == text->data() + text->size() && seconds >= 0 &&
+                    seconds <= kLongestSeconds;
+  if (!good) throw UsageError("--wait must be a number of seconds, not " + quote(*text));
+  return std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
+}
+
+LogCallback note_to(Output& output) {
+  return [&output](std::string_view message) { output.note("note: " + std::string(message)); };
+}
+
+Store open_for_reading(const Invocation& invocation, Output& output) {
+  return Store(invocation.argument("STORE"),
+               {.read_only = true,
+                .create = false,
+                .busy_timeout = busy_timeout(invocation),
+                .allow_network_file_system = invocation.has("--allow-network-fs"),
+                .assume_no_writer = invocation.has(kAssumeNoWriter.name),
+                .log = note_to(output)});
+}
+
+Store open_for_writing(const Invocation& invocation, Output& output, bool create) {
+  return Store(invocation.argument("STORE"),
+               {.create = create,
+                .busy_timeout = busy_timeout(invocation),
+                .allow_network_file_system = invocation.has("--allow-network-fs"),
+                .log = note_to(output)});
+}
+
+}  // namespace cairn::cli

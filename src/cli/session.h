@@ -1,0 +1,44 @@
+// The store that a command works on, opened as the common options say.
+#pragma once
+
+#include "command.h"
+#include "output.h"
+
+#include <cairn/store.h>
+
+#include <chrono>
+
+namespace cairn::cli {
+
+/// What every command that has a store takes first.
+inline constexpr Argument kStoreArgument{.name = "STORE", .help = "The store's directory."};
+
+/// For commands that only read.
+inline constexpr Option kAssumeNoWriter{
+    .name = "--assume-no-writer",
+    .help = "Read a store on a read-only file system; you vouch that no process writes to it."};
+
+/// Opens without ever changing a file or taking the writer lock.
+Store open_for_reading(const Invocation& invocation, Output& output);
+
+/// Opens for changes; takes the writer lock. Only `import` creates.
+Store open_for_writing(const Invocation& invocation, Output& output, bool create = false);
+
+/// The time that --wait gives. Errors: UsageError.
+std::chrono::milliseconds busy_timeout(const Invocation& invocation);
+
+/// Prints what Cairn has to say as notes.
+LogCallback note_to(Output& output);
+
+/// Calls `change`, in which the store may find that a checkpoint has just gone: exit code 4.
+template <typename Change>
+decltype(auto) expecting_checkpoints(const Change& change) {
+  try {
+    return change();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;
+    throw Failure(kNoSuchCheckpoint, error.what());
+  }
+}
+
+}  // namespace cairn::cli
