@@ -68,8 +68,7 @@ void require(bool holds, const std::string& message) {
   if (!holds) fail(message);
 }
 
-// ---- progress
-// ------------------------------------------------------------------------------------
+// ---- progress ----------------------------------------------------------------------------------
 
 const bool terminal = ::isatty(STDOUT_FILENO) != 0;
 
@@ -163,8 +162,7 @@ Pace run_to_end(const Options& options, const Job& job, std::vector<std::string>
   return pace;
 }
 
-// ---- the tool
-// ------------------------------------------------------------------------------------
+// ---- the tool ----------------------------------------------------------------------------------
 
 // Runs `cairn` and returns its exit code and output. Errors: it was ended by a signal.
 std::pair<int, std::string> cairn_tool(const Options& options, std::vector<std::string> words) {
@@ -193,8 +191,7 @@ std::pair<int, std::string> show_tool(const Options& options, std::vector<std::s
   return {code, output};
 }
 
-// ---- killing
-// -------------------------------------------------------------------------------------
+// ---- killing -----------------------------------------------------------------------------------
 
 enum class Moment { kStarting, kTraining, kSaving };
 
@@ -301,8 +298,7 @@ KillCounts run_killed(const Options& options, const Job& job, const Pace& pace) 
   return counts;
 }
 
-// ---- comparing
-// -----------------------------------------------------------------------------------
+// ---- comparing ---------------------------------------------------------------------------------
 
 struct Loss {
   std::int64_t step = 0;
@@ -378,8 +374,7 @@ std::string compare_newest(const Job& reference, const Job& other) {
          " bytes";
 }
 
-// ---- damage
-// --------------------------------------------------------------------------------------
+// ---- damage ------------------------------------------------------------------------------------
 
 struct Flip {
   std::string checkpoint = {};  // The newest.
@@ -430,8 +425,7 @@ Flip flip_one_byte(const Job& job, std::mt19937& random) {
   return flip;
 }
 
-// ---- the whole
-// -----------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------
 
 void run_demo(const Options& options) {
   const Job reference{options.directory / "undisturbed", options.directory / "undisturbed.losses",

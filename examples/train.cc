@@ -48,11 +48,13 @@ constexpr std::int64_t kLayers = 2;
 constexpr std::int64_t kVocabulary = 256;
 constexpr double kDropout = 0.1;
 
-// ---- the model
-// -----------------------------------------------------------------------------------
+// ---- the model ---------------------------------------------------------------------------------
 
-// Causal self-attention, then a two-layer perceptron, each behind a layer norm and beside a
-// shortcut.
+nn::LayerNorm make_norm() {
+  return nn::LayerNorm(nn::LayerNormOptions({kWidth}));
+}
+
+// Causal self-attention, then a two-layer perceptron, each behind a norm and beside a shortcut.
 struct BlockImpl : nn::Module {
   Tensor forward(Tensor x) {
     x = x + dropout(attention_out(attend(attention_norm(x))));
@@ -108,8 +110,7 @@ struct LanguageModelImpl : nn::Module {
 };
 TORCH_MODULE(LanguageModel);
 
-// ---- the text
-// ------------------------------------------------------------------------------------
+// ---- the text ----------------------------------------------------------------------------------
 
 std::string read_text(const Options& options) {
   std::vector<fs::path> files;
@@ -141,8 +142,7 @@ Tensor cut_into_windows(const std::string& text) {
   return bytes.unfold(0, kContext + 1, kContext).to(torch::kInt64);
 }
 
-// ---- training
-// ------------------------------------------------------------------------------------
+// ---- training ----------------------------------------------------------------------------------
 
 double mean_loss(LanguageModel& model, const Tensor& windows) {
   torch::NoGradGuard no_grad;
