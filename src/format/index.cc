@@ -179,10 +179,9 @@ class Checker {
       }
       parts += recoverable.tensors.size();
     }
-    if (touches > kMaxSharing * parts) {
-      fail(code_,
-           "the tensors run through {} chunks, counted for each; at most {} are allowed here",
-           touches, kMaxSharing * parts);
+    if (const auto limit = std::max(kMaxTouches, kMaxSharing * parts); touches > limit) {
+      fail(code_, "the tensors run through {} chunks, each tensor counted; at most {} are allowed",
+           touches, limit);
     }
     std::int32_t users = 0;
     for (std::size_t i = 0; i < index_.chunks.size(); ++i) {

@@ -35,8 +35,10 @@ inline constexpr std::size_t kMaxKeyBytes = 65535;         // of a tensor or a v
 inline constexpr std::size_t kMaxNameBytes = 255;          // of a checkpoint or a recoverable
 inline constexpr std::uint64_t kMaxRecoverables = 65'536;  // of a checkpoint
 inline constexpr std::uint64_t kMaxTensors = 16'777'216;   // of a checkpoint
-/// Several tensors may run through one chunk. Counted for each tensor, they may run through at most
-/// so many chunks for each tensor and chunk that there is: work stays in proportion to an index.
+/// Several tensors may run through one chunk (tied ones do). Each tensor counted, they may run
+/// through so many chunks, or kMaxSharing times as many as there are chunks and tensors, whichever
+/// is more: the work that an index asks for stays in proportion to it.
+inline constexpr std::uint64_t kMaxTouches = std::uint64_t{1} << 24;
 inline constexpr std::uint64_t kMaxSharing = 16;
 inline constexpr std::uint64_t kMaxKeysBytes = std::uint64_t{512} << 20;  // of all tensor keys
 inline constexpr std::uint64_t kMaxMetaBytes = std::uint64_t{1} << 20;    // encoded metadata

@@ -1,0 +1,29 @@
+// The worked examples of format/SPEC.md.
+#include "expect_error.h"
+#include "fixed_parts.h"
+#include "format/superblock.h"
+
+namespace cairn::format {
+namespace {
+
+TEST(Specification, StatesTheDigestOfATensor) {
+  const float tensor[] = {1, 2, 3, 4};
+  EXPECT_EQ(base::xxh3_128(std::as_bytes(std::span(tensor))).to_hex(),
+            "2babafcad3709c7ce3b3073547aa9dc3");
+  EXPECT_EQ(base::xxh3_128({}).to_hex(), "99aa06d3014798d86001c324468d497f");
+}
+
+TEST(Specification, StatesTheDigestOfASuperblock) {
+  Superblock superblock;
+  superblock.chunk_bytes = std::uint64_t{1} << 20;
+  for (std::size_t i = 0; i < superblock.uuid.size(); ++i) {
+    superblock.uuid[i] = static_cast<std::byte>(i);
+  }
+  const std::vector<std::byte> bytes = encode_superblock(superblock);
+  EXPECT_EQ(load_bytes<base::Digest128>(bytes, kSuperblockBytes - kDigestBytes).to_hex(),
+            "4fa0ad38a56ec18b53ac1991c6f5a7b0");
+  EXPECT_EQ(bytes[74], std::byte{0x10});
+}
+
+}  // namespace
+}  // namespace cairn::format
