@@ -45,12 +45,3 @@ if(CAIRN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       ${CAIRN_CCACHE_PROGRAM})
   endif()
 endif()
-
-# Some directories may have no source yet; a target must have one all the same.
-function(cairn_require_sources list)
-  if(NOT ${list})
-    set(placeholder ${PROJECT_BINARY_DIR}/placeholder/${list}.cc)
-    file(CONFIGURE OUTPUT ${placeholder} CONTENT "namespace cairn {}\n")
-    set(${list} ${placeholder} PARENT_SCOPE)
-  endif()
-endfunction()

@@ -3,9 +3,7 @@
 
 include(CMakePackageConfigHelpers)
 
-if(TARGET cairn_cli)
-  install(TARGETS cairn_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+install(TARGETS cairn_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS cairn_core EXPORT cairn_core_targets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/cairn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   FILES_MATCHING PATTERN "*.h" PATTERN "torch" EXCLUDE)
