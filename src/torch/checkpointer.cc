@@ -240,9 +240,9 @@ RetentionPlan Checkpointer::plan_save_and_keep_only(const SaveOptions& options,
   }
   CheckpointInfo next;
   for (const CheckpointInfo& checkpoint : checkpoints) next.id = std::max(next.id, checkpoint.id);
-  next.id = std::max(next.id, impl_->store.stat().sequence) + 1;
-  next.sequence = next.id;
-  next.name = options.name.empty() ? std::to_string(next.id) : options.name;
+  ++next.id;
+  next.sequence = impl_->store.stat().sequence + 1;
+  next.name = options.name.empty() ? "ckpt-" + std::to_string(next.id) : options.name;
   next.meta = options.meta;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   if (!next.meta.contains("unixtime")) {
@@ -309,10 +309,9 @@ LoadReport Checkpointer::load_checkpoint(const CheckpointInfo& checkpoint,
   }
   for (const std::string& name : options.only) {
     if (!impl_->registry.contains(name)) {
-      std::string known;
-      for (const std::string& other : recoverables()) known += " " + in_quotes(other);
       throw Error(ErrorCode::kNotFound,
-                  "no recoverable " + in_quotes(name) + " is registered; there are:" + known);
+                  "no recoverable " + in_quotes(name) +
+                      " is registered; there are: " + in_quotes(recoverables()));
     }
   }
   return load(impl_->registry, open(checkpoint), options.mode, options.only);

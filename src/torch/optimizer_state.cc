@@ -152,10 +152,12 @@ struct Fields<optim::LBFGS> : FieldsOf<optim::LBFGSOptions, optim::LBFGSParamSta
 // ---- values of fields
 // --------------------------------------------------------------------------------
 
+// std::optional, or in 1.13 LibTorch's own.
 template <class T>
-inline constexpr bool is_optional = false;
-template <class T>
-inline constexpr bool is_optional<c10::optional<T>> = true;
+concept IsOptional = requires(T field) {
+  field.has_value();
+  field.reset();
+};
 
 using Betas = std::tuple<double, double>;
 
@@ -206,7 +208,7 @@ class FieldWriter {
 
   template <class T>
   void operator()(const char* name, const T& field) {
-    if constexpr (is_optional<T>) {
+    if constexpr (IsOptional<T>) {
       if (field) (*this)(name, *field);
     } else {
       values_.insert_or_assign(name, to_value(field));
@@ -247,9 +249,9 @@ class FieldReader {
 
   template <class T>
   void operator()(const char* name, T& field) {
-    if constexpr (is_optional<T>) {
+    if constexpr (IsOptional<T>) {
       if (!values_.contains(name)) {
-        field = c10::nullopt;
+        field.reset();
       } else {
         typename T::value_type value{};
         (*this)(name, value);

@@ -32,11 +32,9 @@ bool fits(const TensorInfo& saved, const at::Tensor& target) {
 
 void require(const Checkpoint& checkpoint, std::string_view recoverable) {
   if (checkpoint.has_recoverable(recoverable)) return;
-  std::string known;
-  for (const std::string& name : checkpoint.info().recoverables) known += " " + in_quotes(name);
   throw Error(ErrorCode::kNotFound, "checkpoint " + in_quotes(checkpoint.info().name) +
                                         " has no recoverable " + in_quotes(recoverable) +
-                                        "; it has:" + known);
+                                        "; it has: " + in_quotes(checkpoint.info().recoverables));
 }
 
 at::Tensor read_tensor(const Checkpoint& checkpoint, std::string_view recoverable,

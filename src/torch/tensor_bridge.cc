@@ -179,7 +179,17 @@ std::string in_quotes(std::string_view text) {
       out += c;
     }
   }
-  return out + "\"";
+  out += '"';
+  return out;
+}
+
+std::string in_quotes(std::span<const std::string> texts) {
+  std::string out;
+  for (const std::string& text : texts) {
+    if (!out.empty()) out += ", ";
+    out += in_quotes(text);
+  }
+  return out;
 }
 
 }  // namespace cairn::detail

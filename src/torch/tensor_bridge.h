@@ -62,5 +62,7 @@ at::Tensor empty_tensor(DType dtype, std::span<const std::int64_t> shape,
 
 /// `text` in quotes, control characters escaped.
 std::string in_quotes(std::string_view text);
+/// Each of them in quotes, with commas between.
+std::string in_quotes(std::span<const std::string> texts);
 
 }  // namespace cairn::detail

@@ -119,7 +119,7 @@ class Checkpointer {
   SaveAndKeepResult save_and_keep_only(const SaveOptions& options = {},
                                        const KeepOptions& keep = {});
   /// What `save_and_keep_only` would keep and delete; changes nothing. The checkpoint that would be
-  /// saved stands in the plan with the id that it would get.
+  /// saved stands in the plan with an id above all others and without sizes.
   RetentionPlan plan_save_and_keep_only(const SaveOptions& options = {},
                                         const KeepOptions& keep = {}) const;
 

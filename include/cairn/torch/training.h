@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
-#include <limits>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -64,6 +64,94 @@ class EpochCounter {
  private:
   std::int64_t limit_;
   std::int64_t current_ = 0;
+};
+
+/// When to save within an epoch: after so many steps or minutes, whichever comes first.
+struct SaveIntervalOptions {
+  std::int64_t steps = 0;  ///< 0: not by steps.
+  double minutes = 0;      ///< 0: not by time.
+};
+
+/// Says after which steps of a loop to save: `if (interval.due())
+/// checkpointer.save_checkpoint(...)`.
+class SaveInterval {
+ public:
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+
+  /// Errors: invalid_argument for a negative interval, or for neither steps nor minutes.
+  explicit SaveInterval(
+      SaveIntervalOptions options, Clock clock = [] { return std::chrono::steady_clock::now(); });
+
+  /// Counts a step; true when it is time to save, and then counts from there anew.
+  bool due();
+
+ private:
+  SaveIntervalOptions options_;
+  Clock clock_;
+  std::int64_t steps_ = 0;
+  std::chrono::steady_clock::time_point last_;
+};
+
+/// Notices that the job is asked to stop, so that it can save before it does.
+///
+/// While it lives, its signals no longer end the process; they are remembered:
+/// `if (stop.requested()) { checkpointer.save_checkpoint(...); break; }`.
+/// Threads: `requested` may be called from any.
+class StopSignal {
+ public:
+  /// SIGTERM and SIGUSR1, which schedulers send before they preempt a job.
+  /// Errors: already_exists while another lives; invalid_argument for what is no signal.
+  StopSignal();
+  explicit StopSignal(std::vector<int> signals);
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+  /// Gives the signals back to whoever handled them before.
+  ~StopSignal();
+
+  bool requested() const noexcept { return signal() != 0; }
+  /// The signal that came last; 0: none.
+  int signal() const noexcept;
+
+ private:
+  void restore() noexcept;
+
+  struct Handlers;
+  std::unique_ptr<Handlers> previous_;
+};
+
+/// When to give up on a metric that no longer improves.
+struct EarlyStoppingOptions {
+  std::int64_t patience = 3;  ///< Stop after so many updates in a row without improvement.
+  std::int64_t warm_up = 0;   ///< So many updates at the start do not count against patience.
+  double min_delta = 0;       ///< What counts as improvement: better than the best by more than it.
+  bool maximize = false;      ///< Whether more is better; of a loss, less is.
+};
+
+/// Follows a metric and says when to stop; register it, and a resumed job goes on counting.
+///
+/// To return to the best state afterwards, keep it with `KeepOptions::min_keys` (or `max_keys`) and
+/// load what `find_checkpoint` gives for that key.
+class EarlyStopping {
+ public:
+  /// Errors: invalid_argument for a negative option, or a patience of 0.
+  explicit EarlyStopping(EarlyStoppingOptions options);
+
+  /// Takes the metric of one epoch; true when it is the best so far. NaN never is.
+  bool update(double metric);
+
+  bool should_stop() const noexcept { return without_improvement_ >= options_.patience; }
+  /// The best metric so far, or nothing before the first that is a number.
+  std::optional<double> best() const noexcept { return best_; }
+  std::int64_t updates() const noexcept { return updates_; }
+
+  void save_state(StateWriter& writer) const;
+  ApplyStep load_state(StateReader& reader);
+
+ private:
+  EarlyStoppingOptions options_;
+  std::optional<double> best_;
+  std::int64_t updates_ = 0;
+  std::int64_t without_improvement_ = 0;
 };
 
 }  // namespace cairn
