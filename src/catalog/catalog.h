@@ -116,8 +116,9 @@ class Catalog {
   /// Opens an existing catalog file, vetting it first.
   ///
   /// Errors: not_found (no file); damaged (empty, not LMDB, or fails vetting; the message says
-  /// which); no_space, io (the system refused); unsupported_version (LMDB's format or the row
-  /// format is newer). Only `damaged` and `not_found` mean that a rebuild would help.
+  /// which); truncated (it ends before its pages do); no_space, io (the system refused);
+  /// unsupported_version (LMDB's format or the row format is newer). Only `damaged`, `truncated` and
+  /// `not_found` mean that a rebuild would help.
   /// An environment that this process has open already is shared (and vetted again); as it cannot
   /// be opened anew for writing, every mode but kReadOnlyNoLock opens for writing when the system
   /// permits it. Further errors: busy (this process has it open without locks, or by a name beside

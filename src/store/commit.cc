@@ -140,11 +140,16 @@ SaveResult Writer::commit(const Change& change) {
   return result;
 }
 
-void Writer::supersede() {
+void Writer::renew_roots() {
   const std::lock_guard lock(mutex_);
   require_usable();
-  SaveResult nothing;
-  publish({}, nothing);
+  const auto unreadable =
+      std::count_if(slots_.errors.begin(), slots_.errors.end(),
+                    [](const std::string& error) { return !error.empty(); });
+  for (std::ptrdiff_t i = 0; i < std::max<std::ptrdiff_t>(1, unreadable); ++i) {
+    SaveResult nothing;
+    publish({}, nothing);
+  }
 }
 
 void Writer::publish(const Change& change, SaveResult& result) {

@@ -72,8 +72,9 @@ class Writer {
   /// Makes a change durable. Errors: as `Store::save` says.
   SaveResult commit(const Change& change);
 
-  /// A commit that changes nothing but writes both copies of the root and a slot anew.
-  void supersede();
+  /// Commits that change nothing but write the root and its slot anew: one, and as many more as
+  /// there are slots that cannot be read.
+  void renew_roots();
 
   /// All checkpoints, ascending by id.
   std::vector<CheckpointInfo> checkpoints() const;

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace cairn::store {
 
@@ -51,19 +52,39 @@ Error repair_in_progress(const io::File& file) {
 
 }  // namespace
 
-StoreLocks::StoreLocks(io::File file) : file_(std::move(file)) {
-  close_in_child_ = io::CloseInChild(file_->descriptor());
+// No fork falls between opening the file and its guard, nor between the guard's end and closing it: a
+// child would keep the lock.
+StoreLocks::StoreLocks(const std::function<std::optional<io::File>()>& open) {
+  const io::HoldForks hold;
+  file_ = open();
+  if (file_) close_in_child_ = io::CloseInChild(file_->descriptor(), hold);
+}
+
+StoreLocks& StoreLocks::operator=(StoreLocks&& other) noexcept {
+  if (this != &other) {
+    close();
+    file_ = std::exchange(other.file_, std::nullopt);
+    close_in_child_ = std::move(other.close_in_child_);
+  }
+  return *this;
+}
+
+StoreLocks::~StoreLocks() { close(); }
+
+void StoreLocks::close() noexcept {
+  const io::HoldForks hold;
+  close_in_child_.end(hold);
+  file_.reset();
 }
 
 StoreLocks StoreLocks::for_reader(const StorePaths& paths) {
-  auto file = io::File::open_if_exists(paths.lock, io::File::Access::kRead);
-  if (!file) {
+  StoreLocks locks([&] { return io::File::open_if_exists(paths.lock, io::File::Access::kRead); });
+  if (!locks.file_) {
     throw Error(ErrorCode::kDamaged,
                 "the store's lock file is missing; `cairn repair`, or opening the store for "
                 "writing, makes it anew",
                 {.path = paths.lock});
   }
-  StoreLocks locks(std::move(*file));
   if (!io::lock_byte(*locks.file_, kHandleByte, io::LockKind::kShared, kHandleTimeout)) {
     throw repair_in_progress(*locks.file_);
   }
@@ -71,7 +92,7 @@ StoreLocks StoreLocks::for_reader(const StorePaths& paths) {
 }
 
 StoreLocks StoreLocks::for_writer(const StorePaths& paths, std::chrono::milliseconds timeout) {
-  StoreLocks locks(io::File::open_or_create(paths.lock));
+  StoreLocks locks([&] { return io::File::open_or_create(paths.lock); });
   if (!io::lock_byte(*locks.file_, kWriterByte, io::LockKind::kExclusive, timeout)) {
     throw Error(ErrorCode::kBusy,
                 "the store is open for writing by " + holder_of(*locks.file_) +

@@ -10,6 +10,7 @@
 #include "store/paths.h"
 
 #include <chrono>
+#include <functional>
 #include <optional>
 
 namespace cairn::store {
@@ -18,6 +19,9 @@ class StoreLocks {
  public:
   /// No lock at all: for a read-only file system whose user vouches that nobody writes.
   StoreLocks() = default;
+  StoreLocks(StoreLocks&& other) noexcept = default;
+  StoreLocks& operator=(StoreLocks&& other) noexcept;
+  ~StoreLocks();
 
   /// The handle's byte only. Errors: busy (the store is being repaired); damaged (no lock file).
   static StoreLocks for_reader(const StorePaths& paths);
@@ -33,7 +37,8 @@ class StoreLocks {
   bool another_writer_is_active() const;
 
  private:
-  explicit StoreLocks(io::File file);
+  explicit StoreLocks(const std::function<std::optional<io::File>()>& open);
+  void close() noexcept;
 
   std::optional<io::File> file_;
   io::CloseInChild close_in_child_;

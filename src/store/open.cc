@@ -33,6 +33,13 @@ bool is_leftover_of_making(const std::string& name) {
          name == "catalog.mdb.new-lock";
 }
 
+/// True for a catalog that is absent, empty, not LMDB or fails vetting; errors of the system and newer
+/// versions are no reason to make a new one.
+bool a_rebuild_helps(const Error& error) {
+  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated ||
+         error.code() == ErrorCode::kNotFound;
+}
+
 /// The nearest ancestor that exists, to ask about its file system.
 std::filesystem::path existing_ancestor(std::filesystem::path path) {
   path = std::filesystem::absolute(path);
@@ -114,7 +121,7 @@ class Opening {
                                                           ? catalog::Mode::kReadOnlyNoLock
                                                           : catalog::Mode::kReadOnly);
       } catch (const Error& error) {
-        if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kNotFound) throw;
+        if (!a_rebuild_helps(error)) throw;
         throw Error(ErrorCode::kDamaged,
                     std::string("the catalog cannot be used; `cairn repair`, or opening the store "
                                 "for writing, makes it anew from the pack: ") +
@@ -163,7 +170,7 @@ class Opening {
     handle->writer_ =
         std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log);
     // The rebuilt state gets a root and a slot of its own, newer than all that was passed over.
-    if (handle->report_.rebuilt_catalog) handle->writer_->supersede();
+    if (handle->report_.rebuilt_catalog) handle->writer_->renew_roots();
     return handle;
   }
 
@@ -172,7 +179,7 @@ class Opening {
     try {
       return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kNotFound) throw;
+      if (!a_rebuild_helps(error)) throw;
       why = error.what();
     }
     locks.make_exclusive();

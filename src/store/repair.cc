@@ -133,6 +133,9 @@ class Repair {
         notes.push_back(error.what());
       }
       if (root) check_listing(paths_, *root, view);
+      for (const std::string& error : slots.errors) {
+        if (!error.empty()) notes.push_back("a root slot is damaged: " + error);
+      }
       for (const std::string& note : notes) act("write root and slot anew: " + note);
       if (const auto text = stranded_note(slots, info.sequence)) {
         act("supersede a commit that was cut short: " + *text);
@@ -146,7 +149,7 @@ class Repair {
       return false;
     }
     if (supersede && !options_.dry_run) {
-      Writer(pack, *catalog, options_.log).supersede();
+      Writer(pack, *catalog, options_.log).renew_roots();
       data_end_ = catalog->read().info().data_end;
     }
     return true;
@@ -172,7 +175,7 @@ class Repair {
       act("keep the old catalog as " + base::quoted(aside->filename().string()));
     }
     const auto catalog = catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
-    Writer(pack, catalog, options_.log).supersede();
+    Writer(pack, catalog, options_.log).renew_roots();
     data_end_ = catalog.read().info().data_end;
     return true;
   }

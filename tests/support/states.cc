@@ -1,5 +1,7 @@
 #include "support/states.h"
 
+#include "pack/pack_file.h"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -97,6 +99,12 @@ void flip_byte(const std::filesystem::path& file, std::uint64_t offset) {
   ASSERT_NE(byte, std::char_traits<char>::eof()) << "no byte at " << offset;
   stream.seekp(static_cast<std::streamoff>(offset));
   stream.put(static_cast<char>(~byte));
+}
+
+std::pair<std::uint64_t, std::uint64_t> newest_root(const std::filesystem::path& pack) {
+  const auto table = pack::PackFile::open(pack, io::File::Access::kRead).read_slots();
+  const format::Slot* newest = table.newest_first().front();
+  return {newest->root.first.offset, newest->root.second.offset};
 }
 
 Bytes read_file(const std::filesystem::path& file) {

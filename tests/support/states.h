@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cairn::testing {
@@ -45,6 +46,8 @@ Error error_of(const std::function<void()>& call);
 
 /// Flips all bits of one byte of a file.
 void flip_byte(const std::filesystem::path& file, std::uint64_t offset);
+/// Offsets of both copies of the newest root of a pack.
+std::pair<std::uint64_t, std::uint64_t> newest_root(const std::filesystem::path& pack);
 /// A whole file, and how to put it back.
 Bytes read_file(const std::filesystem::path& file);
 void write_file(const std::filesystem::path& file, const Bytes& bytes);

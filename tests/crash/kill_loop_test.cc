@@ -25,13 +25,13 @@ using testing::everything;
 using testing::model_of;
 using testing::ScratchDirectory;
 
-struct Run {
+struct ChildRun {
   std::uint64_t begun = 0;  // 0: none
   std::uint64_t done = 0;
 };
 
 /// Starts the child at checkpoint `first`, kills it after `delay`, and returns what it said.
-Run run_and_kill(const std::filesystem::path& store, std::uint64_t first,
+ChildRun run_and_kill(const std::filesystem::path& store, std::uint64_t first,
                  std::chrono::microseconds delay) {
   int ends[2];
   if (::pipe(ends) != 0) ADD_FAILURE() << "no pipe";
@@ -59,7 +59,7 @@ Run run_and_kill(const std::filesystem::path& store, std::uint64_t first,
   int status = 0;
   ::waitpid(child, &status, 0);
   EXPECT_TRUE(WIFSIGNALED(status)) << "the child ended by itself";
-  Run run;
+  ChildRun run;
   std::istringstream words(said);
   std::string what;
   for (std::uint64_t n = 0; words >> what >> n;) (what == "begin" ? run.begun : run.done) = n;
@@ -82,7 +82,7 @@ TEST(SlowKillLoop, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
   int rebuilt = 0;
   for (int round = 0; round < 200; ++round) {
     const std::uint64_t first = acknowledged + 1;
-    const Run run = run_and_kill(path, first, std::chrono::microseconds(random() % 25'000));
+    const ChildRun run = run_and_kill(path, first, std::chrono::microseconds(random() % 25'000));
     const std::uint64_t last_done = std::max(run.done, acknowledged);
     const bool lose_catalog = round % 4 == 3;
     if (lose_catalog) std::filesystem::remove(path / "catalog.mdb");
