@@ -66,9 +66,9 @@ std::optional<std::uint64_t> tensor_bytes(DType dtype,
 std::size_t chunk_count(const Index& index, const IndexTensor& tensor,
                         std::uint64_t bytes) noexcept;
 
-/// The FlatBuffers payload. Deterministic. Errors: invalid_argument for everything that decode_index
-/// would refuse, e.g. when a limit of the format is exceeded (the message names it and what exceeds
-/// it).
+/// The FlatBuffers payload. Deterministic. Errors: invalid_argument for everything that
+/// decode_index would refuse, e.g. when a limit of the format is exceeded (the message names it and
+/// what exceeds it).
 std::vector<std::byte> encode_index(const Index& index);
 
 /// Verifies the FlatBuffer (limits derived from its length) on an aligned private copy, then its
