@@ -89,7 +89,13 @@ std::optional<CheckpointInfo> try_find(std::span<const CheckpointInfo> checkpoin
 [[noreturn]] void fail_absent(std::span<const CheckpointInfo> checkpoints,
                               std::span<const std::string> words) {
   std::string message = "no such checkpoint:";
-  for (const std::string& word : words) message += " " + quote(word);
+  constexpr std::size_t kMaxListed = 10;
+  for (const std::string& word : words.first(std::min(words.size(), kMaxListed))) {
+    message += " " + quote(word);
+  }
+  if (words.size() > kMaxListed) {
+    message += fmt::format(" and {} more", words.size() - kMaxListed);
+  }
   if (checkpoints.empty()) {
     message += "; the store holds none";
   } else {

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace cairn::cli {
@@ -25,6 +26,18 @@ std::vector<std::uint64_t> ids_to_adopt(const Invocation& invocation) {
     }
   }
   return ids;
+}
+
+// The ids that are not among the checkpoints, as text.
+std::string missing(std::span<const std::uint64_t> ids,
+                    std::span<const CheckpointInfo> checkpoints) {
+  std::string text;
+  for (const std::uint64_t id : ids) {
+    const bool there = std::any_of(checkpoints.begin(), checkpoints.end(),
+                                   [&](const CheckpointInfo& c) { return c.id == id; });
+    if (!there) text += (text.empty() ? "id " : ", ") + std::to_string(id);
+  }
+  return text;
 }
 
 void print_json(const RepairReport& report, bool dry_run, Output& output) {
@@ -68,16 +81,21 @@ void print_text(const RepairReport& report, bool dry_run, Output& output) {
 
 ExitCode run(const Invocation& invocation, Output& output) {
   const bool dry_run = invocation.has("--dry-run");
+  const std::vector<std::uint64_t> adopt = ids_to_adopt(invocation);
   const RepairReport report =
       Store::repair(invocation.argument("STORE"),
                     {.drop_damaged = invocation.has("--drop-damaged"),
                      .dry_run = dry_run,
-                     .adopt = ids_to_adopt(invocation),
+                     .adopt = adopt,
                      .allow_network_file_system = invocation.has("--allow-network-fs"),
                      .busy_timeout = busy_timeout(invocation),
                      .log = note_to(output)});
   const auto print = invocation.has("--json") ? print_json : print_text;
   print(report, dry_run, output);
+  if (const std::string absent = missing(adopt, report.checkpoints); !absent.empty()) {
+    output.flush();
+    throw Failure(kNoSuchCheckpoint, "nothing to adopt was found under " + absent);
+  }
   return report.remaining.empty() ? kDone : kDamageFound;
 }
 

@@ -218,6 +218,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
   std::string_view best;
   std::size_t best_distance = word.size() / 3 + 2;
   for (const std::string_view candidate : candidates) {
+    if (candidate.size() > word.size() + best_distance && !candidate.starts_with(word)) continue;
     const bool begins = word.size() >= 2 && candidate.starts_with(word);
     const std::size_t edits = begins ? 1 : distance(word, candidate);
     if (edits < best_distance && edits < candidate.size()) {

@@ -261,6 +261,10 @@ class DataWriter {
 
 // Replacing what is no regular file would be a surprise: a link, a device, a pipe.
 void check_destination(const std::filesystem::path& file, bool overwrite) {
+  const std::filesystem::path directory = file.parent_path();
+  if (!directory.empty() && io::path_kind(directory) == io::PathKind::kAbsent) {
+    throw Error(ErrorCode::kNotFound, "there is no such directory", {.path = directory});
+  }
   const io::PathKind kind = io::path_kind(file);
   if (kind == io::PathKind::kAbsent) return;
   if (kind == io::PathKind::kDirectory) {

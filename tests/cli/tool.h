@@ -1,0 +1,131 @@
+// Runs the tool as users do: a process with arguments, an exit code and two streams.
+#pragma once
+
+#include "interop/safetensors_file.h"
+#include "support/scratch.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <spawn.h>
+#include <stdexcept>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+extern char** environ;
+
+namespace cairn::testing {
+
+struct ToolResult {
+  int code = -1;  // 128 + n: killed by signal n.
+  std::string out = {};
+  std::string err = {};
+
+  nlohmann::json json() const { return nlohmann::json::parse(out); }
+};
+
+/// Where a run's standard output goes.
+enum class Stdout { kCaptured, kClosed, kFullDisk, kBrokenPipe };
+
+class ToolTest : public ::testing::Test {
+ protected:
+  ToolTest() { ::unsetenv("NO_COLOR"); }
+
+  ToolResult cairn(const std::vector<std::string>& arguments, Stdout out = Stdout::kCaptured) {
+    const std::string out_path = dir_ / ".stdout";
+    const std::string err_path = dir_ / ".stderr";
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    constexpr int kWrite = O_WRONLY | O_CREAT | O_TRUNC;
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    int broken_pipe[2] = {-1, -1};
+    if (out == Stdout::kClosed) {
+      posix_spawn_file_actions_addclose(&actions, 1);
+    } else if (out == Stdout::kBrokenPipe) {
+      if (::pipe2(broken_pipe, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
+      ::close(broken_pipe[0]);
+      posix_spawn_file_actions_adddup2(&actions, broken_pipe[1], 1);
+    } else {
+      const char* path = out == Stdout::kFullDisk ? "/dev/full" : out_path.c_str();
+      posix_spawn_file_actions_addopen(&actions, 1, path, kWrite, 0600);
+    }
+    posix_spawn_file_actions_addopen(&actions, 2, err_path.c_str(), kWrite, 0600);
+
+    std::vector<std::string> words = {CAIRN_TOOL_PATH};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    pid_t child = 0;
+    const int problem =
+        ::posix_spawn(&child, CAIRN_TOOL_PATH, &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (out == Stdout::kBrokenPipe) ::close(broken_pipe[1]);
+    if (problem != 0) throw std::runtime_error("cannot start " CAIRN_TOOL_PATH);
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return {.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+            .out = out == Stdout::kCaptured ? read_file(out_path) : "",
+            .err = read_file(err_path)};
+  }
+
+  /// A run that must succeed.
+  ToolResult done(const std::vector<std::string>& arguments) {
+    ToolResult result = cairn(arguments);
+    EXPECT_EQ(result.code, 0) << ::testing::PrintToString(arguments) << "\n" << result.err;
+    return result;
+  }
+
+  /// A run that must fail with this exit code, one line on stderr that holds `part`, and nothing on
+  /// stdout.
+  void expect_failure(int code, std::string_view part, const std::vector<std::string>& arguments) {
+    const ToolResult result = cairn(arguments);
+    EXPECT_EQ(result.code, code) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_TRUE(result.err.starts_with("cairn: ")) << result.err;
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  }
+
+  /// A file with one tensor "w" of the given bytes.
+  std::string safetensors(std::string_view data = "abcd") {
+    const std::string length = std::to_string(data.size());
+    return write_file(dir_ / "in.safetensors",
+                      safetensors_bytes(R"({"w":{"dtype":"U8","shape":[)" + length +
+                                            R"(],"data_offsets":[0,)" + length + "]}}",
+                                        data));
+  }
+
+  /// Saves a checkpoint with that tensor; more options may follow.
+  nlohmann::json import(const std::vector<std::string>& options = {},
+                        std::string_view data = "abcd") {
+    std::vector<std::string> arguments = {"import", store_, safetensors(data), "--json"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const ToolResult result = done(arguments);
+    return result.code == 0 ? result.json() : nlohmann::json();
+  }
+
+  std::vector<std::string> names() {
+    std::vector<std::string> names;
+    for (const auto& checkpoint : done({"ls", store_, "--json"}).json()) {
+      names.push_back(checkpoint.at("name"));
+    }
+    return names;
+  }
+
+  ScratchDirectory dir_;
+  std::string store_ = dir_ / "store";
+};
+
+using Names = std::vector<std::string>;
+
+}  // namespace cairn::testing
