@@ -38,6 +38,16 @@ struct ReadTransaction::State {
   const Environment& environment() const noexcept { return transaction.environment(); }
   const std::filesystem::path& path() const noexcept { return environment().path(); }
 
+  // Adds the path to what a decoder says.
+  template <typename Decode>
+  auto decoded(const Decode& decode) const {
+    try {
+      return decode();
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what(), {.path = path()});
+    }
+  }
+
   std::optional<Bytes> get(Table table, Bytes key) const {
     MDB_val lmdb_key = to_lmdb(key);
     MDB_val value{};
@@ -130,28 +140,28 @@ InfoRow ReadTransaction::info() const {
     throw Error(ErrorCode::kDamaged, "the catalog is damaged: table info is empty",
                 {.path = state_->path()});
   }
-  return decode_info(info_key(), *value);
+  return state_->decoded([&] { return decode_info(info_key(), *value); });
 }
 
 std::optional<CheckpointRow> ReadTransaction::checkpoint(std::uint64_t checkpoint_id) const {
   const auto key = number_key(checkpoint_id);
   const auto value = state_->get(Table::kCheckpoints, key);
   if (!value) return std::nullopt;
-  return decode_checkpoint(key, *value);
+  return state_->decoded([&] { return decode_checkpoint(key, *value); });
 }
 
 std::optional<std::uint64_t> ReadTransaction::checkpoint_by_name(std::string_view name) const {
   if (name.empty() || name.size() > format::kMaxNameBytes) return std::nullopt;
   const auto value = state_->get(Table::kNames, name_key(name));
   if (!value) return std::nullopt;
-  return decode_name(name_key(name), *value);
+  return state_->decoded([&] { return decode_name(name_key(name), *value); });
 }
 
 std::optional<ChunkRow> ReadTransaction::chunk(const ChunkKey& key) const {
   const auto bytes = chunk_key(key);
   const auto value = state_->get(Table::kChunks, bytes);
   if (!value) return std::nullopt;
-  return decode_chunk(bytes, *value);
+  return state_->decoded([&] { return decode_chunk(bytes, *value); });
 }
 
 std::uint64_t ReadTransaction::chunk_rows() const {
@@ -160,20 +170,26 @@ std::uint64_t ReadTransaction::chunk_rows() const {
 
 void ReadTransaction::for_each_checkpoint(
     const std::function<void(const CheckpointRow&)>& visit) const {
-  state_->for_each(Table::kCheckpoints,
-                   [&](Bytes key, Bytes value) { visit(decode_checkpoint(key, value)); });
+  state_->for_each(Table::kCheckpoints, [&](Bytes key, Bytes value) {
+    visit(state_->decoded([&] { return decode_checkpoint(key, value); }));
+  });
 }
 
 void ReadTransaction::for_each_chunk(
     const std::function<void(const ChunkKey&, const ChunkRow&)>& visit) const {
   state_->for_each(Table::kChunks, [&](Bytes key, Bytes value) {
-    const ChunkRow row = decode_chunk(key, value);
-    visit(decode_chunk_key(key), row);
+    const auto [chunk, row] = state_->decoded([&] {
+      const ChunkRow checked = decode_chunk(key, value);
+      return std::pair(decode_chunk_key(key), checked);
+    });
+    visit(chunk, row);
   });
 }
 
 void ReadTransaction::for_each_free(const std::function<void(const FreeRow&)>& visit) const {
-  state_->for_each(Table::kFree, [&](Bytes key, Bytes value) { visit(decode_free(key, value)); });
+  state_->for_each(Table::kFree, [&](Bytes key, Bytes value) {
+    visit(state_->decoded([&] { return decode_free(key, value); }));
+  });
 }
 
 void ReadTransaction::check_rows() const {

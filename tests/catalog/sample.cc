@@ -4,11 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <stdexcept>
-#include <utility>
+#include <string>
 
 namespace cairn::catalog::sample {
 namespace {
@@ -22,17 +19,6 @@ base::Digest128 digest_of(std::uint64_t number) {
 }
 
 }  // namespace
-
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "cairn-catalog-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = pattern;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 Contents contents_of(const ReadTransaction& view) {
   Contents contents;
@@ -97,19 +83,22 @@ FreeRow free_row(std::uint64_t number) {
   return {.offset = 4096 * (3 * number + 1000), .bytes = 8192, .freed_by = number};
 }
 
-std::vector<std::byte> read_file(const std::filesystem::path& file) {
-  std::vector<std::byte> bytes(std::filesystem::file_size(file));
-  std::ifstream in(file, std::ios::binary);
-  in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (!in) throw std::runtime_error("cannot read " + file.string());
-  return bytes;
+Image read_file(const std::filesystem::path& file) {
+  const io::File in = io::File::open(file, io::File::Access::kRead);
+  Image image(in.bytes());
+  in.read_exactly(0, image);
+  return image;
 }
 
-void write_file(const std::filesystem::path& file, const std::vector<std::byte>& bytes) {
-  std::ofstream out(file, std::ios::binary | std::ios::trunc);
-  out.write(reinterpret_cast<const char*>(bytes.data()),
-            static_cast<std::streamsize>(bytes.size()));
-  if (!out.flush()) throw std::runtime_error("cannot write " + file.string());
+void write_file(const std::filesystem::path& file, std::span<const std::byte> bytes) {
+  const io::File out = io::File::open_or_create(file);
+  if (out.bytes() != bytes.size()) out.resize(bytes.size());
+  out.write(0, bytes);
+}
+
+void write_at(const std::filesystem::path& file, std::uint64_t offset,
+              std::span<const std::byte> bytes) {
+  io::File::open(file, io::File::Access::kReadWrite).write(offset, bytes);
 }
 
 void commit(const Catalog& catalog, const std::function<void(WriteTransaction&)>& change) {

@@ -3,27 +3,15 @@
 
 #include "catalog/catalog.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
-#include <string>
+#include <span>
 #include <vector>
 
 namespace cairn::catalog::sample {
-
-/// A directory of its own that goes with the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path file() const { return path_ / "catalog.mdb"; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Everything that a catalog says. `transaction` of info is left out: it is not the caller's.
 struct Contents {
@@ -44,8 +32,12 @@ ChunkKey chunk_key_of(std::uint64_t number);
 ChunkRow chunk_row(std::uint64_t number);
 FreeRow free_row(std::uint64_t number);
 
-std::vector<std::byte> read_file(const std::filesystem::path& file);
-void write_file(const std::filesystem::path& file, const std::vector<std::byte>& bytes);
+using Image = std::vector<std::byte>;  // the bytes of a file
+Image read_file(const std::filesystem::path& file);
+/// In place: an environment that is open on the file sees it.
+void write_file(const std::filesystem::path& file, std::span<const std::byte> bytes);
+void write_at(const std::filesystem::path& file, std::uint64_t offset,
+              std::span<const std::byte> bytes);
 
 /// One commit, which must succeed.
 void commit(const Catalog& catalog, const std::function<void(WriteTransaction&)>& change);
