@@ -157,6 +157,15 @@ void FreeSpace::roll_back() {
   data_end_ = data_end_before_;
 }
 
+std::uint64_t FreeSpace::waiting_bytes(std::uint64_t transaction) const {
+  std::uint64_t bytes = 0;
+  for (auto at = waiting_.lower_bound({transaction, 0});
+       at != waiting_.end() && at->first == transaction; ++at) {
+    bytes += pieces_.at(at->second).bytes;
+  }
+  return bytes;
+}
+
 std::vector<FreeExtent> FreeSpace::extents() const {
   std::vector<FreeExtent> all;
   all.reserve(pieces_.size());

@@ -55,6 +55,8 @@ class FreeSpace {
   void roll_back();
 
   std::uint64_t free_bytes() const noexcept { return free_bytes_; }
+  /// Bytes that `transaction` freed and that may not be written yet.
+  std::uint64_t waiting_bytes(std::uint64_t transaction) const;
   std::vector<FreeExtent> extents() const;
 
  private:

@@ -132,12 +132,27 @@ SaveResult Writer::commit(const Change& change) {
   const std::lock_guard lock(mutex_);
   require_usable();
   SaveResult result;
-  if (must_supersede_) {
-    SaveResult nothing;
-    publish({}, nothing);
+  if (must_supersede_) publish_nothing();
+  try {
+    publish(change, result);
+  } catch (const Error& error) {
+    // What the last commit freed may be written after one more commit. On a full disk that is worth
+    // making one, so that a save finds the space of a deletion just before it.
+    // Every commit frees the root before it, which alone helps nobody.
+    const std::uint64_t roots = 2 * round_up(info_.root.first.bytes, kAlignment);
+    const bool one_more_helps = error.code() == ErrorCode::kNoSpace && change.add != nullptr &&
+                                free_space_.waiting_bytes(info_.transaction) > roots;
+    if (!one_more_helps) throw;
+    publish_nothing();
+    result = {};
+    publish(change, result);
   }
-  publish(change, result);
   return result;
+}
+
+void Writer::publish_nothing() {
+  SaveResult nothing;
+  publish({}, nothing);
 }
 
 void Writer::renew_roots() {
@@ -146,10 +161,7 @@ void Writer::renew_roots() {
   const auto unreadable =
       std::count_if(slots_.errors.begin(), slots_.errors.end(),
                     [](const std::string& error) { return !error.empty(); });
-  for (std::ptrdiff_t i = 0; i < std::max<std::ptrdiff_t>(1, unreadable); ++i) {
-    SaveResult nothing;
-    publish({}, nothing);
-  }
+  for (std::ptrdiff_t i = 0; i < std::max<std::ptrdiff_t>(1, unreadable); ++i) publish_nothing();
 }
 
 void Writer::publish(const Change& change, SaveResult& result) {
@@ -271,7 +283,8 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
 
   // Released only after every allocation: what this commit frees, it cannot use.
   plan.released.push_back(info_.root.first);
-  plan.released.push_back(info_.root.second);
+  // A root that was found by a scan may have one copy only.
+  if (info_.root.second != info_.root.first) plan.released.push_back(info_.root.second);
   free_space_.release(plan.released, plan.transaction);
 }
 
@@ -355,8 +368,26 @@ void Writer::reserve_space(const Plan& plan) {
   if (!plan.adds) return;  // a deletion lives on what earlier saves kept back
   const std::uint64_t kept_back =
       kRootsKeptBack * round_up(kRecordHeaderBytes + plan.root_payload.size(), kAlignment);
-  const std::uint64_t begin = std::min(info_.data_end, pack_.file().bytes());
-  pack_.file().reserve(begin, free_space_.data_end() + kept_back - begin);
+  const io::File& file = pack_.file();
+  const std::uint64_t file_bytes = file.bytes();
+  const std::uint64_t begin = std::min(info_.data_end, file_bytes);
+  try {
+    file.reserve(begin, free_space_.data_end() + kept_back - begin);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNoSpace) throw;
+    // A part may have been reserved: it goes back, and what deletions need stays.
+    file.resize(file_bytes);
+    try {
+      file.reserve(begin, kept_back);
+    } catch (const Error&) {
+      // Another program was faster; deletions then need what is free already.
+    }
+    throw Error(ErrorCode::kNoSpace,
+                "no space for " + std::to_string(free_space_.data_end() - begin) +
+                    " more bytes; nothing was changed. Delete checkpoints, free disk space, or "
+                    "close readers of deleted checkpoints (`cairn stat` shows them)",
+                {.path = file.path(), .system_errno = error.system_errno()});
+  }
   catalog_.reserve_for_deletion();
 }
 

@@ -84,6 +84,7 @@ class Writer {
 
   void require_usable() const;
   void publish(const Change& change, SaveResult& result);
+  void publish_nothing();
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
   void plan_root(Plan& plan);

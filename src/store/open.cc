@@ -160,17 +160,28 @@ class Opening {
                   {.path = paths_.pack});
     }
     catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
-    const pack::SlotTable slots = pack.read_slots();
+    bool stranded = false;
     {
+      const pack::SlotTable slots = pack.read_slots();
       const catalog::ReadTransaction view = catalog.read();
       for (std::string& text : check_store(paths_, pack, slots, view)) note(std::move(text));
-      if (auto text = stranded_note(slots, view.info().sequence)) note(std::move(*text));
+      if (auto text = stranded_note(slots, view.info().sequence)) {
+        note(std::move(*text));
+        stranded = true;
+      }
     }
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
     handle->writer_ =
         std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log);
-    // The rebuilt state gets a root and a slot of its own, newer than all that was passed over.
-    if (handle->report_.rebuilt_catalog) handle->writer_->renew_roots();
+    // The state that this opening found gets a root and a slot of its own, newer than any that was
+    // stranded or passed over: from here on, no later rebuild can find another.
+    if (handle->report_.rebuilt_catalog || stranded) {
+      try {
+        handle->writer_->renew_roots();
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNoSpace) throw;  // the next commit tries again
+      }
+    }
     return handle;
   }
 

@@ -51,13 +51,14 @@ std::optional<std::string> verify_entries(const pack::PackFile& pack, std::uint6
 /// The entries of `root` that `parent` does not list.
 std::vector<const RootEntry*> added_entries(const Root& root, const Root* parent) {
   std::vector<const RootEntry*> added;
+  const std::span<const RootEntry> old =
+      parent != nullptr ? std::span<const RootEntry>(parent->checkpoints)
+                        : std::span<const RootEntry>();
+  auto at = old.begin();  // both lists ascend by id
   for (const RootEntry& entry : root.checkpoints) {
+    while (at != old.end() && at->id < entry.id) ++at;
     const bool known =
-        parent != nullptr &&
-        std::any_of(parent->checkpoints.begin(), parent->checkpoints.end(),
-                    [&](const RootEntry& old) {
-                      return old.id == entry.id && old.index_digest == entry.index_digest;
-                    });
+        at != old.end() && at->id == entry.id && at->index_digest == entry.index_digest;
     if (!known) added.push_back(&entry);
   }
   return added;
