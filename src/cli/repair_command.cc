@@ -79,17 +79,50 @@ void print_text(const RepairReport& report, bool dry_run, Output& output) {
   }
 }
 
+// What is said on the way and is no action of the report; that one is printed anyway.
+class OtherNotes {
+ public:
+  explicit OtherNotes(Output& output) : output_(output) {}
+  LogCallback collect() {
+    return [this](std::string_view message) { messages_.emplace_back(message); };
+  }
+  void print(std::span<const std::string> actions) const {
+    for (const std::string& message : messages_) {
+      if (std::find(actions.begin(), actions.end(), message) == actions.end()) {
+        output_.note("note: " + message);
+      }
+    }
+  }
+
+ private:
+  Output& output_;
+  std::vector<std::string> messages_;
+};
+
+RepairReport repair(const Invocation& invocation, const std::vector<std::uint64_t>& adopt,
+                    Output& output) {
+  OtherNotes notes(output);
+  try {
+    RepairReport report =
+        Store::repair(invocation.argument("STORE"),
+                      {.drop_damaged = invocation.has("--drop-damaged"),
+                       .dry_run = invocation.has("--dry-run"),
+                       .adopt = adopt,
+                       .allow_network_file_system = invocation.has("--allow-network-fs"),
+                       .busy_timeout = busy_timeout(invocation),
+                       .log = notes.collect()});
+    notes.print(report.actions);
+    return report;
+  } catch (const Error&) {
+    notes.print({});
+    throw;
+  }
+}
+
 ExitCode run(const Invocation& invocation, Output& output) {
   const bool dry_run = invocation.has("--dry-run");
   const std::vector<std::uint64_t> adopt = ids_to_adopt(invocation);
-  const RepairReport report =
-      Store::repair(invocation.argument("STORE"),
-                    {.drop_damaged = invocation.has("--drop-damaged"),
-                     .dry_run = dry_run,
-                     .adopt = adopt,
-                     .allow_network_file_system = invocation.has("--allow-network-fs"),
-                     .busy_timeout = busy_timeout(invocation),
-                     .log = note_to(output)});
+  const RepairReport report = repair(invocation, adopt, output);
   const auto print = invocation.has("--json") ? print_json : print_text;
   print(report, dry_run, output);
   if (const std::string absent = missing(adopt, report.checkpoints); !absent.empty()) {

@@ -120,6 +120,26 @@ TEST_F(Repair, DropsDamagedCheckpointsOnlyWhenAsked) {
   EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
 }
 
+TEST_F(Repair, RemembersDamageSoThatRetentionCountsItForNothing) {
+  import({"--name", "a"});
+  import({"--name", "b"}, "other");
+  damage("b");
+  EXPECT_EQ(cairn({"repair", store_}).code, 3);
+  EXPECT_EQ(done({"ls", store_, "--json"}).json().at(0).at("damaged"), true);
+  const auto kept = done({"keep", store_, "--recent", "1", "--json"}).json();
+  EXPECT_EQ(kept.at("kept").at(0).at("name"), "a");
+  EXPECT_EQ(kept.at("deleted").at(0).at("rule"), "damaged");
+  EXPECT_EQ(names(), (Names{"a"}));
+}
+
+TEST_F(Repair, SaysEachActionOnce) {
+  import({"--name", "a"});
+  std::filesystem::remove(std::filesystem::path(store_) / "catalog.mdb");
+  const ToolResult planned = done({"repair", store_, "--dry-run"});
+  EXPECT_NE(planned.out.find("would: "), std::string::npos) << planned.out;
+  EXPECT_EQ(planned.err, "");
+}
+
 TEST_F(Repair, RebuildsALostCatalog) {
   import({"--name", "a"});
   std::filesystem::remove(std::filesystem::path(store_) / "catalog.mdb");
@@ -131,6 +151,13 @@ TEST_F(Repair, RebuildsALostCatalog) {
 TEST_F(Repair, SaysThatThereIsNoStore) {
   expect_failure(1, "", {"repair", store_});
   expect_failure(2, "--adopt must be", {"repair", store_, "--adopt", "1,x"});
+}
+
+TEST_F(Repair, SaysThatWhatIsToBeAdoptedWasNotFound) {
+  import();
+  const ToolResult result = cairn({"repair", store_, "--adopt", "1,77"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_NE(result.err.find("under id 77"), std::string::npos) << result.err;
 }
 
 }  // namespace

@@ -3,6 +3,9 @@
 
 #include <cairn/store.h>
 
+#include <future>
+#include <optional>
+
 namespace cairn::testing {
 namespace {
 
@@ -186,6 +189,17 @@ TEST_F(Retention, GivesUpAtOnceWhenAnotherWriterHoldsTheStore) {
   expect_failure(5, "", {"keep", store_, "--recent", "1"});
   expect_failure(5, "", {"import", store_, safetensors()});
   expect_failure(5, "", {"repair", store_});
+}
+
+TEST_F(Retention, WaitsForAnotherWriterAsLongAsItIsTold) {
+  import_losses({"1"});
+  std::optional<Store> writer(store_);
+  EXPECT_EQ(cairn({"rm", store_, "a", "--wait", "0.01"}).code, 5);
+  auto waiting = std::async(std::launch::async, [&] {
+    return cairn({"rm", store_, "a", "--wait", "200"}).code;
+  });
+  writer.reset();
+  EXPECT_EQ(waiting.get(), 0);
 }
 
 TEST_F(Retention, ReadsWhileAnotherWriterHoldsTheStore) {
