@@ -142,13 +142,16 @@ class Environment::Registry {
     for (;;) {
       const auto found = environments_.find(fresh->id_);
       if (found == environments_.end()) break;
-      if (auto environment = found->second.lock()) {
-        check_shared(*environment, fresh->path(), mode);
-        return environment;
+      if (!found->second.shared.expired()) {
+        check_shared(*found->second.environment, fresh->path(), mode);
+        // Nothing throws while `shared` lives: it may have become the last to hold the environment,
+        // and would end it under the mutex that ending it takes.
+        if (auto shared = found->second.shared.lock()) return shared;
       }
       closed_.wait(lock);  // It is being closed.
     }
-    const auto entry = environments_.emplace(fresh->id_, fresh).first;
+    check_lock_file_is_free(fresh->path());
+    const auto entry = environments_.emplace(fresh->id_, Entry{fresh.get(), fresh}).first;
     try {
       fresh->open(is_new);
     } catch (...) {
@@ -170,6 +173,24 @@ class Environment::Registry {
   }
 
  private:
+  struct Entry {
+    Environment* environment = nullptr;  // alive while the entry is there, even if expired
+    std::weak_ptr<Environment> shared{};
+  };
+
+  // A catalog that took the place of one that is open here, beside the same lock file.
+  void check_lock_file_is_free(const std::filesystem::path& path) const {
+    const auto lock_file_id = io::file_id(Catalog::lock_file_of(path));
+    if (!lock_file_id) return;
+    for (const auto& entry : environments_) {
+      if (entry.second.environment->lock_file_id_ != lock_file_id) continue;
+      throw Error(ErrorCode::kBusy,
+                  "this process has another catalog open with the same lock file; close that "
+                  "handle first",
+                  {.path = path});
+    }
+  }
+
   // Two names may lead to one file; its lock file must be one, too.
   static void check_shared(const Environment& environment, const std::filesystem::path& path,
                            Mode mode) {
@@ -196,7 +217,7 @@ class Environment::Registry {
   const std::uint64_t generation_;
   std::mutex mutex_;
   std::condition_variable closed_;
-  std::map<io::FileId, std::weak_ptr<Environment>> environments_;
+  std::map<io::FileId, Entry> environments_;
 };
 
 std::shared_ptr<Environment> Environment::acquire(const std::filesystem::path& path, Mode mode,

@@ -96,8 +96,10 @@ TEST_F(EnvironmentTest, IsTheNewFilesOneAfterARename) {
   make_catalog(fresh);
   const Catalog old = open();
   std::filesystem::rename(file_, directory_ / "catalog.mdb.aside");
-  std::filesystem::remove(Catalog::lock_file_of(file_));
   std::filesystem::rename(fresh, file_);
+  // A lock file serves one catalog.
+  EXPECT_EQ(code_of([&] { open(); }), ErrorCode::kBusy);
+  std::filesystem::remove(Catalog::lock_file_of(file_));
   EXPECT_EQ(contents_of(open().read()).checkpoints.size(), 0U);
   EXPECT_EQ(contents_of(old.read()).checkpoints.size(), 9U);
 }
