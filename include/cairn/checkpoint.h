@@ -55,7 +55,7 @@ enum class LoadMode {
   kVerifyFirst,  ///< Checks every chunk, then reads again into the target, checking again.
                  ///< Only a failure that appears between the two can leave a target half written.
   kStaged,       ///< Reads into new memory, checks, then copies: the target is never half written.
-  kSinglePass,   ///< Reads straight into the target and checks there: damage leaves it half written.
+  kSinglePass,  ///< Reads straight into the target and checks there: damage leaves it half written.
 };
 
 /// Where the bytes of one tensor go. `out` must be exactly as long as the tensor.

@@ -32,17 +32,18 @@ class MetaValue {
   template <std::same_as<bool> T>
   MetaValue(T value) : value_(value) {}  // NOLINT(google-explicit-constructor)
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  MetaValue(T value) : value_(checked_integer(value)) {}  // NOLINT(google-explicit-constructor)
+  requires(!std::same_as<T, bool>) MetaValue(T value)
+      : value_(checked_integer(value)) {}  // NOLINT(google-explicit-constructor)
   template <std::floating_point T>
   MetaValue(T value)  // NOLINT(google-explicit-constructor)
       : value_(static_cast<double>(value)) {}
-  MetaValue(const char* text) : value_(std::string(text)) {}      // NOLINT(google-explicit-constructor)
-  MetaValue(std::string_view text) : value_(std::string(text)) {}  // NOLINT(google-explicit-constructor)
-  MetaValue(std::string text) : value_(std::move(text)) {}        // NOLINT(google-explicit-constructor)
-  MetaValue(Bytes bytes) : value_(std::move(bytes)) {}            // NOLINT(google-explicit-constructor)
-  MetaValue(List list) : value_(std::move(list)) {}               // NOLINT(google-explicit-constructor)
-  MetaValue(Map map) : value_(std::move(map)) {}                  // NOLINT(google-explicit-constructor)
+  MetaValue(const char* text) : value_(std::string(text)) {}  // NOLINT(google-explicit-constructor)
+  MetaValue(std::string_view text)
+      : value_(std::string(text)) {}                        // NOLINT(google-explicit-constructor)
+  MetaValue(std::string text) : value_(std::move(text)) {}  // NOLINT(google-explicit-constructor)
+  MetaValue(Bytes bytes) : value_(std::move(bytes)) {}      // NOLINT(google-explicit-constructor)
+  MetaValue(List list) : value_(std::move(list)) {}         // NOLINT(google-explicit-constructor)
+  MetaValue(Map map) : value_(std::move(map)) {}            // NOLINT(google-explicit-constructor)
   MetaValue(std::nullptr_t) = delete;
 
   bool is_bool() const noexcept { return std::holds_alternative<bool>(value_); }

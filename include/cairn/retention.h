@@ -20,8 +20,8 @@ using CheckpointImportance = std::function<double(const CheckpointInfo&)>;
 /// What to look for. At most one of `importance_key`, `max_key`, `min_key`; none: newest first.
 struct FindOptions {
   CheckpointImportance importance_key = {};
-  std::string max_key = {};  ///< A metadata key whose largest value is wanted.
-  std::string min_key = {};  ///< A metadata key whose smallest value is wanted.
+  std::string max_key = {};                 ///< A metadata key whose largest value is wanted.
+  std::string min_key = {};                 ///< A metadata key whose smallest value is wanted.
   CheckpointPredicate ckpt_predicate = {};  ///< Applied before ranking.
   std::optional<std::size_t> max_num_checkpoints = std::nullopt;
 };

@@ -44,7 +44,8 @@ struct StoreOptions {
 };
 
 /// Chooses what a save deletes in its own commit. Gets all checkpoints, newest first, the one being
-/// saved at their head; returns ids. Called under the writer's mutex: do not call the store from it.
+/// saved at their head; returns ids. Called under the writer's mutex: do not call the store from
+/// it.
 using RetentionCallback =
     std::function<std::vector<std::uint64_t>(std::span<const CheckpointInfo>)>;
 
@@ -60,8 +61,8 @@ struct SaveOptions {
 
 struct SaveResult {
   CheckpointInfo saved = {};
-  std::uint64_t new_bytes = 0;   ///< Bytes of chunks that were not stored before.
-  std::uint64_t new_chunks = 0;  ///< How many of them.
+  std::uint64_t new_bytes = 0;              ///< Bytes of chunks that were not stored before.
+  std::uint64_t new_chunks = 0;             ///< How many of them.
   std::vector<std::uint64_t> deleted = {};  ///< Ids, by `replace` and `retention`.
 };
 
@@ -101,8 +102,8 @@ struct RepairOptions {
 };
 
 struct RepairReport {
-  bool changed = false;                 ///< Or would be changed, in a dry run.
-  std::vector<std::string> actions = {};  ///< What was done, or would be done.
+  bool changed = false;                          ///< Or would be changed, in a dry run.
+  std::vector<std::string> actions = {};         ///< What was done, or would be done.
   std::vector<CheckpointInfo> checkpoints = {};  ///< What the store holds afterwards.
   std::vector<CheckpointInfo> dropped = {};
   std::vector<Damage> remaining = {};  ///< Damage that stays.
@@ -115,12 +116,12 @@ struct StoreStats {
   std::uint64_t format_version = 0;
   std::uint64_t checkpoints = 0;
   std::uint64_t sequence = 0;
-  std::uint64_t chunks = 0;         ///< Distinct chunks.
-  std::uint64_t logical_bytes = 0;  ///< Of all tensors of all checkpoints.
-  std::uint64_t stored_bytes = 0;   ///< Of live extents: chunks, index records, roots.
-  std::uint64_t free_bytes = 0;     ///< Of free extents below the end of data.
+  std::uint64_t chunks = 0;          ///< Distinct chunks.
+  std::uint64_t logical_bytes = 0;   ///< Of all tensors of all checkpoints.
+  std::uint64_t stored_bytes = 0;    ///< Of live extents: chunks, index records, roots.
+  std::uint64_t free_bytes = 0;      ///< Of free extents below the end of data.
   std::uint64_t reusable_bytes = 0;  ///< The part of `free_bytes` that the next commit may use.
-  std::uint64_t pack_bytes = 0;     ///< Length of the pack.
+  std::uint64_t pack_bytes = 0;      ///< Length of the pack.
   std::uint64_t catalog_bytes = 0;
   std::uint64_t chunk_bytes = 0;
   /// The reader with the oldest snapshot that holds freed extents back, if any.
@@ -193,7 +194,8 @@ class Store {
 
   /// Brings a store back that does not open, or that `verify` finds damaged: restores superblocks
   /// and roots, rebuilds the catalog from the pack, and drops only what `options` asks for.
-  /// Errors: busy when any handle is open on the store; not_found; damaged when nothing can be done.
+  /// Errors: busy when any handle is open on the store; not_found; damaged when nothing can be
+  /// done.
   static RepairReport repair(const std::filesystem::path& directory,
                              const RepairOptions& options = {});
 

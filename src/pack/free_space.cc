@@ -51,7 +51,8 @@ void FreeSpace::begin(std::uint64_t horizon) {
   }
 }
 
-// Joins the piece with its reusable neighbours, so that holes do not stay cut where they were freed.
+// Joins the piece with its reusable neighbours, so that holes do not stay cut where they were
+// freed.
 void FreeSpace::make_reusable(std::uint64_t offset) {
   auto at = pieces_.find(offset);
   Piece joined = at->second;
@@ -132,9 +133,8 @@ std::vector<FreeExtent> FreeSpace::changed_rows() const {
     if (!seen.insert(step.offset).second) continue;
     const auto at = pieces_.find(step.offset);
     if (at == pieces_.end()) continue;
-    changed.push_back({.offset = at->first,
-                       .bytes = at->second.bytes,
-                       .freed_by = at->second.freed_by});
+    changed.push_back(
+        {.offset = at->first, .bytes = at->second.bytes, .freed_by = at->second.freed_by});
   }
   return changed;
 }

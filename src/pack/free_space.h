@@ -4,8 +4,8 @@
 // written from the second commit after F on, when no reader holds a snapshot older than F. The
 // committed root and its parent thereby stay whole whatever the commit under way does.
 //
-// All changes are made in memory between `begin` and `finish`; `finish` keeps them, `roll_back` undoes
-// them. `changed_rows` and `erased_rows` are what the catalog must record.
+// All changes are made in memory between `begin` and `finish`; `finish` keeps them, `roll_back`
+// undoes them. `changed_rows` and `erased_rows` are what the catalog must record.
 #pragma once
 
 #include "format/layout.h"
@@ -76,7 +76,7 @@ class FreeSpace {
   void erase(PieceMap::iterator at);
   void make_reusable(std::uint64_t offset);
 
-  PieceMap pieces_;                                            // by offset
+  PieceMap pieces_;                                             // by offset
   std::set<std::pair<std::uint64_t, std::uint64_t>> reusable_;  // bytes, offset
   std::set<std::pair<std::uint64_t, std::uint64_t>> waiting_;   // freed_by, offset
   std::uint64_t data_end_ = format::kDataBegin;

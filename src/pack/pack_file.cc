@@ -95,6 +95,57 @@ void PackFile::write_slot(const Slot& slot) const {
   file_.write(kSlotOffsets.at(slot.number), format::encode_slot(slot, uuid()));
 }
 
+// ---- writing
+// ---------------------------------------------------------------------------------------
+
+ExtentWrite record_write(RecordType type, const Extent& extent, std::uint64_t sequence,
+                         const format::Uuid& uuid, std::span<const std::byte> payload) {
+  return {.offset = extent.offset, .bytes = extent.bytes, .fill = [=](std::span<std::byte> out) {
+            const auto record = format::encode_record(
+                {.type = type, .own_offset = extent.offset, .sequence = sequence}, uuid, payload);
+            std::memcpy(out.data(), record.data(), record.size());
+          }};
+}
+
+void PackFile::write_extents(std::vector<ExtentWrite> writes) const {
+  std::sort(writes.begin(), writes.end(),
+            [](const ExtentWrite& a, const ExtentWrite& b) { return a.offset < b.offset; });
+  struct Request {
+    std::size_t first = 0;
+    std::size_t count = 0;
+    std::uint64_t bytes = 0;  // padding included
+  };
+  std::vector<Request> requests;
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    const std::uint64_t space = round_up(writes[i].bytes, kAlignment);
+    if (!requests.empty()) {
+      Request& last = requests.back();
+      const bool neighbour = writes[last.first].offset + last.bytes == writes[i].offset;
+      if (neighbour && last.bytes + space <= kRequestBytes) {
+        ++last.count;
+        last.bytes += space;
+        continue;
+      }
+    }
+    requests.push_back({.first = i, .count = 1, .bytes = space});
+  }
+  base::parallel_for(requests.size(), [&](std::size_t r) {
+    // One buffer a thread, kept from request to request: touching fresh memory costs far more than
+    // copying into it.
+    thread_local io::AlignedBuffer buffer;
+    const Request& request = requests[r];
+    if (buffer.size() < request.bytes) buffer = io::AlignedBuffer(request.bytes);
+    std::uint64_t at = 0;
+    for (std::size_t i = request.first; i < request.first + request.count; ++i) {
+      const std::uint64_t space = round_up(writes[i].bytes, kAlignment);
+      writes[i].fill(buffer.span().subspan(at, writes[i].bytes));
+      std::memset(buffer.data() + at + writes[i].bytes, 0, space - writes[i].bytes);
+      at += space;
+    }
+    file_.write(writes[request.first].offset, buffer.span().first(request.bytes));
+  });
+}
+
 // ---- making and opening -------------------------------------------------------------------------
 
 void PackFile::create(const std::filesystem::path& path, const Superblock& superblock) {
@@ -111,18 +162,8 @@ void PackFile::create(const std::filesystem::path& path, const Superblock& super
                       .bytes = record_bytes};
   std::vector<ExtentWrite> writes;
   for (const Extent& copy : {first, second}) {
-    writes.push_back({.offset = copy.offset,
-                      .bytes = copy.bytes,
-                      .fill = [&, copy](std::span<std::byte> out) {
-                        const auto record = format::encode_record(
-                            {.type = RecordType::kRoot,
-                             .own_offset = copy.offset,
-                             .sequence = root.sequence,
-                             .payload_bytes = payload.size(),
-                             .payload_digest = digest},
-                            superblock.uuid, payload);
-                        std::memcpy(out.data(), record.data(), record.size());
-                      }});
+    writes.push_back(
+        record_write(RecordType::kRoot, copy, root.sequence, superblock.uuid, payload));
   }
   pack.write_extents(std::move(writes));
   pack.write_slot({.number = 0,
@@ -234,47 +275,6 @@ void PackFile::read_chunk(const ChunkRef& chunk, std::span<std::byte> out) const
   }
 }
 
-// ---- writing ------------------------------------------------------------------------------------
-
-void PackFile::write_extents(std::vector<ExtentWrite> writes) const {
-  std::sort(writes.begin(), writes.end(),
-            [](const ExtentWrite& a, const ExtentWrite& b) { return a.offset < b.offset; });
-  struct Request {
-    std::size_t first = 0;
-    std::size_t count = 0;
-    std::uint64_t bytes = 0;  // padding included
-  };
-  std::vector<Request> requests;
-  for (std::size_t i = 0; i < writes.size(); ++i) {
-    const std::uint64_t space = round_up(writes[i].bytes, kAlignment);
-    if (!requests.empty()) {
-      Request& last = requests.back();
-      const bool neighbour = writes[last.first].offset + last.bytes == writes[i].offset;
-      if (neighbour && last.bytes + space <= kRequestBytes) {
-        ++last.count;
-        last.bytes += space;
-        continue;
-      }
-    }
-    requests.push_back({.first = i, .count = 1, .bytes = space});
-  }
-  base::parallel_for(requests.size(), [&](std::size_t r) {
-    // One buffer a thread, kept from request to request: touching fresh memory costs far more than
-    // copying into it.
-    thread_local io::AlignedBuffer buffer;
-    const Request& request = requests[r];
-    if (buffer.size() < request.bytes) buffer = io::AlignedBuffer(request.bytes);
-    std::uint64_t at = 0;
-    for (std::size_t i = request.first; i < request.first + request.count; ++i) {
-      const std::uint64_t space = round_up(writes[i].bytes, kAlignment);
-      writes[i].fill(buffer.span().subspan(at, writes[i].bytes));
-      std::memset(buffer.data() + at + writes[i].bytes, 0, space - writes[i].bytes);
-      at += space;
-    }
-    file_.write(writes[request.first].offset, buffer.span().first(request.bytes));
-  });
-}
-
 // ---- scanning -----------------------------------------------------------------------------------
 
 std::vector<FoundRecord> PackFile::scan(RecordType type) const {
@@ -289,9 +289,9 @@ std::vector<FoundRecord> PackFile::scan(RecordType type) const {
       try {
         const auto header = format::decode_record_header(bytes, uuid(), base + at);
         if (header.type != type) continue;
-        found.push_back({.header = header,
-                         .extent = {.offset = base + at,
-                                    .bytes = kRecordHeaderBytes + header.payload_bytes}});
+        found.push_back(
+            {.header = header,
+             .extent = {.offset = base + at, .bytes = kRecordHeaderBytes + header.payload_bytes}});
       } catch (const Error&) {
         continue;  // a tensor's bytes, an older store's record, or a damaged one
       }

@@ -45,6 +45,11 @@ struct ExtentWrite {
   std::function<void(std::span<std::byte>)> fill{};
 };
 
+/// The write of a record, header and payload. Lifetime: `payload` must outlive the write.
+ExtentWrite record_write(format::RecordType type, const format::Extent& extent,
+                         std::uint64_t sequence, const format::Uuid& uuid,
+                         std::span<const std::byte> payload);
+
 /// A record found by a scan.
 struct FoundRecord {
   format::RecordHeader header{};

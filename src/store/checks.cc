@@ -1,10 +1,12 @@
 #include "store/checks.h"
 
-#include <cairn/error.h>
-
 #include <cstddef>
 
 namespace cairn::store {
+
+bool is_damage(const Error& error) noexcept {
+  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
+}
 
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,
                     const pack::SlotTable& slots, const catalog::InfoRow& info) {
@@ -45,7 +47,7 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
     try {
       root = pack.read_root_copy(*copy, info.root.digest, info.data_end);
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      if (!is_damage(error)) throw;
       notes.push_back(std::string("a copy of the root is damaged; `cairn repair` mends it: ") +
                       error.what());
     }
@@ -81,8 +83,8 @@ void check_listing(const StorePaths& paths, const format::Root& root,
     }
     // Not the mark of known damage: a rebuild may have set it before it wrote a root of its own.
     const format::RootEntry& entry = root.checkpoints[position++];
-    same = same && entry.id == row.id && entry.sequence == row.sequence &&
-           entry.name == row.name && entry.pinned == row.pinned && entry.index == row.index &&
+    same = same && entry.id == row.id && entry.sequence == row.sequence && entry.name == row.name &&
+           entry.pinned == row.pinned && entry.index == row.index &&
            entry.index_digest == row.index_digest;
   });
   if (same && position == root.checkpoints.size()) return;

@@ -1,6 +1,7 @@
 // What every open checks before it believes a store: that pack and catalog belong together and that
-// the committed root verifies. All against one snapshot of the catalog; `slots` were read before the
-// snapshot was taken, so that a slot which is there names a parent that the catalog already has.
+// the committed root verifies. All against one snapshot of the catalog; `slots` were read before
+// the snapshot was taken, so that a slot which is there names a parent that the catalog already
+// has.
 #pragma once
 
 #include "catalog/catalog.h"
@@ -8,12 +9,18 @@
 #include "pack/pack_file.h"
 #include "store/paths.h"
 
+#include <cairn/error.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace cairn::store {
+
+/// True for an error that says that bytes are not what they should be, rather than that the system
+/// failed or that this version is too old.
+bool is_damage(const Error& error) noexcept;
 
 /// Errors: damaged for a catalog of another store, and for one that is an older copy.
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,

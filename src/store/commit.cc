@@ -15,10 +15,7 @@
 
 namespace cairn::store {
 
-
 using base::round_up;
-using catalog::ChunkKey;
-using catalog::ChunkRow;
 using format::Extent;
 using format::kAlignment;
 using format::kRecordHeaderBytes;
@@ -38,22 +35,6 @@ format::RootEntry entry_of(const catalog::CheckpointRow& row) {
           .damaged = row.damaged,
           .index = row.index,
           .index_digest = row.index_digest};
-}
-
-std::function<void(std::span<std::byte>)> fill_record(RecordType type, const Extent& extent,
-                                                      std::uint64_t sequence,
-                                                      const format::ChunkId& digest,
-                                                      const format::Uuid& uuid,
-                                                      std::span<const std::byte> payload) {
-  return [=](std::span<std::byte> out) {
-    const auto record = format::encode_record({.type = type,
-                                               .own_offset = extent.offset,
-                                               .sequence = sequence,
-                                               .payload_bytes = payload.size(),
-                                               .payload_digest = digest},
-                                              uuid, payload);
-    std::memcpy(out.data(), record.data(), record.size());
-  };
 }
 
 }  // namespace
@@ -121,7 +102,9 @@ void Writer::require_usable() const {
   }
 }
 
-void Writer::poison(std::string why) { poisoned_ = std::move(why); }
+void Writer::poison(std::string why) {
+  poisoned_ = std::move(why);
+}
 
 std::vector<CheckpointInfo> Writer::checkpoints() const {
   const std::lock_guard lock(mutex_);
@@ -158,9 +141,8 @@ void Writer::publish_nothing() {
 void Writer::renew_roots() {
   const std::lock_guard lock(mutex_);
   require_usable();
-  const auto unreadable =
-      std::count_if(slots_.errors.begin(), slots_.errors.end(),
-                    [](const std::string& error) { return !error.empty(); });
+  const auto unreadable = std::count_if(slots_.errors.begin(), slots_.errors.end(),
+                                        [](const std::string& error) { return !error.empty(); });
   for (std::ptrdiff_t i = 0; i < std::max<std::ptrdiff_t>(1, unreadable); ++i) publish_nothing();
 }
 
@@ -184,7 +166,8 @@ void Writer::publish(const Change& change, SaveResult& result) {
   take_over(plan);
 }
 
-// ---- step 2: the plan -----------------------------------------------------------------------------
+// ---- step 2: the plan
+// -----------------------------------------------------------------------------
 
 void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   plan.root = {.sequence = highest_sequence_ + 1,
@@ -314,10 +297,8 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResul
   plan.index_payload = format::encode_index(index);
   const format::ChunkId digest = base::xxh3_128(plan.index_payload);
   const Extent extent = free_space_.allocate(kRecordHeaderBytes + plan.index_payload.size());
-  plan.writes.push_back({.offset = extent.offset,
-                         .bytes = extent.bytes,
-                         .fill = fill_record(RecordType::kIndex, extent, info.sequence, digest,
-                                             pack_.uuid(), plan.index_payload)});
+  plan.writes.push_back(pack::record_write(RecordType::kIndex, extent, info.sequence, pack_.uuid(),
+                                           plan.index_payload));
   plan.new_row = catalog::CheckpointRow{.id = info.id,
                                         .sequence = info.sequence,
                                         .name = info.name,
@@ -334,10 +315,8 @@ void Writer::plan_root(Plan& plan) {
   format::RootLocation location{.digest = digest};
   for (Extent* copy : {&location.first, &location.second}) {
     *copy = free_space_.allocate(kRecordHeaderBytes + plan.root_payload.size());
-    plan.writes.push_back({.offset = copy->offset,
-                           .bytes = copy->bytes,
-                           .fill = fill_record(RecordType::kRoot, *copy, plan.root.sequence, digest,
-                                               pack_.uuid(), plan.root_payload)});
+    plan.writes.push_back(pack::record_write(RecordType::kRoot, *copy, plan.root.sequence,
+                                             pack_.uuid(), plan.root_payload));
   }
   plan.slot = {.number = free_slot(),
                .sequence = plan.root.sequence,
@@ -391,7 +370,8 @@ void Writer::reserve_space(const Plan& plan) {
   catalog_.reserve_for_deletion();
 }
 
-// ---- steps 3 and 4: the pack ------------------------------------------------------------------------
+// ---- steps 3 and 4: the pack
+// ------------------------------------------------------------------------
 
 void Writer::write_pack(Plan& plan) {
   pack_.write_extents(std::move(plan.writes));
@@ -408,7 +388,8 @@ void Writer::write_pack(Plan& plan) {
   }
 }
 
-// ---- step 5: the catalog ------------------------------------------------------------------------------
+// ---- step 5: the catalog
+// ------------------------------------------------------------------------------
 
 void Writer::record_in_catalog(const Plan& plan) {
   catalog::WriteTransaction change = catalog_.write();
@@ -471,7 +452,8 @@ void Writer::record_in_catalog(const Plan& plan) {
   }
 }
 
-// ---- step 6 -------------------------------------------------------------------------------------------
+// ---- step 6
+// -------------------------------------------------------------------------------------------
 
 void Writer::take_over(Plan& plan) {
   info_.sequence = plan.root.sequence;

@@ -16,19 +16,17 @@
 
 namespace cairn::store {
 
-
 using base::round_up;
 using format::IndexRecoverable;
-using format::IndexTensor;
 using format::kSmallTensorBytes;
 
 namespace {
 
 [[noreturn]] void refuse(const RecoverableState& recoverable, const TensorInput& tensor,
                          std::string_view why) {
-  throw Error(ErrorCode::kInvalidArgument,
-              "cannot save tensor " + base::quoted(recoverable.name + "/" + tensor.key) + ": " +
-                  std::string(why));
+  throw Error(ErrorCode::kInvalidArgument, "cannot save tensor " +
+                                               base::quoted(recoverable.name + "/" + tensor.key) +
+                                               ": " + std::string(why));
 }
 
 /// Checks one tensor and returns how many bytes it has.
@@ -149,8 +147,8 @@ CutState cut(const CheckpointState& state, std::uint64_t chunk_bytes) {
   Layout layout(chunk_bytes);
   const RecoverableState* previous = nullptr;
   std::uint64_t tensor_count = 0;
-  for (const RecoverableState* recoverable :
-       sorted_by(state, [](const RecoverableState& r) -> const auto& { return r.name; })) {
+  for (const RecoverableState* recoverable : sorted_by(
+           state, [](const RecoverableState& r) -> const auto& { return r.name; })) {
     if (const auto problem = format::recoverable_name_problem(recoverable->name)) {
       throw Error(ErrorCode::kInvalidArgument,
                   "cannot save recoverable " + base::quoted(recoverable->name) + ": " + *problem);
@@ -166,8 +164,8 @@ CutState cut(const CheckpointState& state, std::uint64_t chunk_bytes) {
     out.tensors.reserve(recoverable->tensors.size());
     tensor_count += recoverable->tensors.size();
     if (tensor_count > format::kMaxTensors) {
-      throw Error(ErrorCode::kInvalidArgument, "a checkpoint holds at most " +
-                                                   std::to_string(format::kMaxTensors) + " tensors");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "a checkpoint holds at most " + std::to_string(format::kMaxTensors) + " tensors");
     }
     for (const TensorInput* tensor : sorted_by(
              recoverable->tensors, [](const TensorInput& t) -> const auto& { return t.key; })) {

@@ -52,8 +52,8 @@ Error repair_in_progress(const io::File& file) {
 
 }  // namespace
 
-// No fork falls between opening the file and its guard, nor between the guard's end and closing it: a
-// child would keep the lock.
+// No fork falls between opening the file and its guard, nor between the guard's end and closing it:
+// a child would keep the lock.
 StoreLocks::StoreLocks(const std::function<std::optional<io::File>()>& open) {
   const io::HoldForks hold;
   file_ = open();
@@ -69,7 +69,9 @@ StoreLocks& StoreLocks::operator=(StoreLocks&& other) noexcept {
   return *this;
 }
 
-StoreLocks::~StoreLocks() { close(); }
+StoreLocks::~StoreLocks() {
+  close();
+}
 
 void StoreLocks::close() noexcept {
   const io::HoldForks hold;

@@ -1,8 +1,9 @@
 // Opening and making a store.
 //
-// Making, under the writer's lock: `pack.tmp` with superblocks, an empty root and its slot, flushed;
-// renamed to `pack`; directory and its parent flushed; then the catalog, as a rebuild makes it. So a
-// crash leaves either no pack (a new attempt starts over) or a whole one (opening rebuilds).
+// Making, under the writer's lock: `pack.tmp` with superblocks, an empty root and its slot,
+// flushed; renamed to `pack`; directory and its parent flushed; then the catalog, as a rebuild
+// makes it. So a crash leaves either no pack (a new attempt starts over) or a whole one (opening
+// rebuilds).
 //
 // Opening: locks, superblock, slots, catalog (vetted before LMDB may follow its pointers), and the
 // checks that pack and catalog belong together. For writing, a catalog that is absent, empty, not
@@ -33,11 +34,10 @@ bool is_leftover_of_making(const std::string& name) {
          name == "catalog.mdb.new-lock";
 }
 
-/// True for a catalog that is absent, empty, not LMDB or fails vetting; errors of the system and newer
-/// versions are no reason to make a new one.
+/// True for a catalog that is absent, empty, not LMDB or fails vetting; errors of the system and
+/// newer versions are no reason to make a new one.
 bool a_rebuild_helps(const Error& error) {
-  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated ||
-         error.code() == ErrorCode::kNotFound;
+  return is_damage(error) || error.code() == ErrorCode::kNotFound;
 }
 
 /// The nearest ancestor that exists, to ask about its file system.
@@ -91,7 +91,8 @@ void check_options(const StoreOptions& options) {
 
 }  // namespace
 
-// ---- opening ----------------------------------------------------------------------------------------
+// ---- opening
+// ----------------------------------------------------------------------------------------
 
 /// The steps of opening a store, in order; what they find out lives here meanwhile.
 class Opening {
@@ -112,8 +113,7 @@ class Opening {
   std::shared_ptr<StoreHandle> open_for_reading() {
     require_directory();
     if (!has_pack()) throw_no_store();
-    StoreLocks locks =
-        options_.assume_no_writer ? StoreLocks() : StoreLocks::for_reader(paths_);
+    StoreLocks locks = options_.assume_no_writer ? StoreLocks() : StoreLocks::for_reader(paths_);
     pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kRead);
     catalog::Catalog catalog = [&] {
       try {
@@ -235,8 +235,8 @@ class Opening {
     }
     if (stranger != names.end()) {
       throw Error(ErrorCode::kInvalidArgument,
-                  "the directory is no store and not empty (it holds " +
-                      base::quoted(*stranger) + "); choose an empty or new directory",
+                  "the directory is no store and not empty (it holds " + base::quoted(*stranger) +
+                      "); choose an empty or new directory",
                   {.path = paths_.directory});
     }
     if (!options_.create) throw_no_store();
@@ -253,9 +253,9 @@ class Opening {
 
   std::shared_ptr<StoreHandle> finish(StoreLocks locks, pack::PackFile pack,
                                       catalog::Catalog catalog) {
-    return std::shared_ptr<StoreHandle>(new StoreHandle(
-        std::move(paths_), std::move(options_), std::move(report_), std::move(locks),
-        std::move(pack), std::move(catalog)));
+    return std::shared_ptr<StoreHandle>(new StoreHandle(std::move(paths_), std::move(options_),
+                                                        std::move(report_), std::move(locks),
+                                                        std::move(pack), std::move(catalog)));
   }
 
   StorePaths paths_;

@@ -16,7 +16,7 @@ struct StorePaths {
 
   std::filesystem::path directory;
   std::filesystem::path pack;
-  std::filesystem::path pack_tmp;     // a pack that is being made
+  std::filesystem::path pack_tmp;  // a pack that is being made
   std::filesystem::path catalog;
   std::filesystem::path catalog_new;  // a catalog that is being made
   std::filesystem::path lock;

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
+#include "store/checks.h"
 
 #include <cairn/error.h>
 
@@ -40,8 +41,7 @@ CheckpointReader::CheckpointReader(std::shared_ptr<const StoreHandle> handle, st
   const catalog::CheckpointRow row = find_row(*handle_, view_, id);
   info_ = info_of(row);
   try {
-    index_ =
-        handle_->pack().read_index(row.index, row.index_digest, view_.info().data_end);
+    index_ = handle_->pack().read_index(row.index, row.index_digest, view_.info().data_end);
   } catch (const Error& error) {
     throw Error(error.code(),
                 "the index of checkpoint " + base::quoted(row.name) + " (id " + std::to_string(id) +
@@ -63,9 +63,13 @@ CheckpointReader::CheckpointReader(std::shared_ptr<const StoreHandle> handle, st
   first_tensor_.push_back(tensors_.size());
 }
 
-const CheckpointInfo& CheckpointReader::info() const { return info_; }
+const CheckpointInfo& CheckpointReader::info() const {
+  return info_;
+}
 
-std::span<const TensorInfo> CheckpointReader::tensors() const { return tensors_; }
+std::span<const TensorInfo> CheckpointReader::tensors() const {
+  return tensors_;
+}
 
 const IndexRecoverable* CheckpointReader::find_recoverable(std::string_view recoverable) const {
   const auto at = std::lower_bound(
@@ -91,9 +95,9 @@ std::optional<std::size_t> CheckpointReader::find_tensor(std::string_view recove
                                                          std::string_view key) const {
   const IndexRecoverable* found = find_recoverable(recoverable);
   if (found == nullptr) return std::nullopt;
-  const auto at =
-      std::lower_bound(found->tensors.begin(), found->tensors.end(), key,
-                       [](const IndexTensor& a, std::string_view wanted) { return a.key < wanted; });
+  const auto at = std::lower_bound(
+      found->tensors.begin(), found->tensors.end(), key,
+      [](const IndexTensor& a, std::string_view wanted) { return a.key < wanted; });
   if (at == found->tensors.end() || at->key != key) return std::nullopt;
   const auto position = static_cast<std::size_t>(found - index_.recoverables.data());
   return first_tensor_[position] + static_cast<std::size_t>(at - found->tensors.begin());
@@ -130,7 +134,8 @@ std::vector<ChunkInfo> CheckpointReader::chunks(std::size_t tensor) const {
   return result;
 }
 
-// ---- loading --------------------------------------------------------------------------------------
+// ---- loading
+// --------------------------------------------------------------------------------------
 
 void CheckpointReader::add_parts(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out,
                                  Parts& parts) const {
@@ -166,8 +171,8 @@ void CheckpointReader::run(const Parts& parts, bool check_only) const {
     const auto& [number, wanted] = *work[i];
     const ChunkRef& chunk = index_.chunks[number];
     try {
-      const bool whole = !check_only && wanted.size() == 1 &&
-                         wanted.front().out.size() == chunk.plain_bytes;
+      const bool whole =
+          !check_only && wanted.size() == 1 && wanted.front().out.size() == chunk.plain_bytes;
       if (whole) {
         handle_->pack().read_chunk(chunk, wanted.front().out);
         return;
@@ -181,7 +186,7 @@ void CheckpointReader::run(const Parts& parts, bool check_only) const {
         std::memcpy(part.out.data(), bytes.data() + part.chunk_offset, part.out.size());
       }
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      if (!is_damage(error)) throw;
       const std::lock_guard lock(mutex);
       failures.emplace(number, Failure{.code = error.code(), .message = error.what()});
     }
@@ -193,8 +198,8 @@ void CheckpointReader::run(const Parts& parts, bool check_only) const {
     for (const Part& part : parts.at(number)) touched.insert(place_of(part.tensor));
   }
   std::string message = "checkpoint " + base::quoted(info_.name) + " (id " +
-                        std::to_string(info_.id) + ") is damaged: " +
-                        std::to_string(touched.size()) +
+                        std::to_string(info_.id) +
+                        ") is damaged: " + std::to_string(touched.size()) +
                         (touched.size() == 1 ? " tensor (" : " tensors (");
   std::size_t named = 0;
   for (const std::string& name : touched) {
@@ -251,8 +256,7 @@ void CheckpointReader::load(std::span<const LoadTarget> targets, LoadMode mode) 
     std::vector<LoadTarget> stages;
     for (const LoadTarget& target : targets) {
       staged.push_back(std::make_unique_for_overwrite<std::byte[]>(target.out.size()));
-      stages.push_back(
-          {.tensor = target.tensor, .out = {staged.back().get(), target.out.size()}});
+      stages.push_back({.tensor = target.tensor, .out = {staged.back().get(), target.out.size()}});
     }
     run(parts_into(stages), false);
     base::parallel_for(targets.size(), [&](std::size_t i) {

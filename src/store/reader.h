@@ -62,7 +62,7 @@ class CheckpointReader {
     std::uint32_t first_chunk = 0;
     std::uint32_t offset_in_chunk = 0;
   };
-  std::vector<TensorPlace> places_;  // in step with tensors_
+  std::vector<TensorPlace> places_;        // in step with tensors_
   std::vector<std::size_t> first_tensor_;  // by recoverable, one more at the end
 };
 

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "io/file.h"
+#include "store/checks.h"
 
 #include <cairn/error.h>
 
@@ -28,10 +29,6 @@ using format::Slot;
 
 namespace {
 
-bool is_damage(const Error& error) {
-  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
-}
-
 /// Why the listed checkpoints cannot be taken as whole, or nothing.
 std::optional<std::string> verify_entries(const pack::PackFile& pack, std::uint64_t data_end,
                                           std::span<const RootEntry* const> entries) {
@@ -51,9 +48,9 @@ std::optional<std::string> verify_entries(const pack::PackFile& pack, std::uint6
 /// The entries of `root` that `parent` does not list.
 std::vector<const RootEntry*> added_entries(const Root& root, const Root* parent) {
   std::vector<const RootEntry*> added;
-  const std::span<const RootEntry> old =
-      parent != nullptr ? std::span<const RootEntry>(parent->checkpoints)
-                        : std::span<const RootEntry>();
+  const std::span<const RootEntry> old = parent != nullptr
+                                             ? std::span<const RootEntry>(parent->checkpoints)
+                                             : std::span<const RootEntry>();
   auto at = old.begin();  // both lists ascend by id
   for (const RootEntry& entry : root.checkpoints) {
     while (at != old.end() && at->id < entry.id) ++at;
@@ -96,15 +93,13 @@ std::vector<Candidate> candidates_from_scan(const pack::PackFile& pack) {
     format::RootLocation& location = candidate.slot.root;
     if (!candidate.root) {
       try {
-        candidate.root =
-            pack.read_root_copy(found.extent, found.header.payload_digest, data_end);
+        candidate.root = pack.read_root_copy(found.extent, found.header.payload_digest, data_end);
       } catch (const Error& error) {
         if (!is_damage(error)) throw;
         continue;
       }
-      location = {.first = found.extent,
-                  .second = found.extent,
-                  .digest = found.header.payload_digest};
+      location = {
+          .first = found.extent, .second = found.extent, .digest = found.header.payload_digest};
     } else {
       location.second = found.extent;
     }
@@ -126,8 +121,7 @@ std::string describe(const Candidate& candidate) {
 }
 
 std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
-                                       const std::vector<Candidate>& candidates,
-                                       bool from_slots) {
+                                       const std::vector<Candidate>& candidates, bool from_slots) {
   std::vector<std::string> notes;
   const auto find_parent = [&](const Candidate& child) -> const Candidate* {
     for (const Candidate& candidate : candidates) {
@@ -293,16 +287,16 @@ std::optional<std::filesystem::path> install_catalog(const StorePaths& paths,
     for (const catalog::CheckpointRow& row : derived.checkpoints) change.put_checkpoint(row);
     for (const auto& [key, row] : derived.chunks) change.put_chunk(key, row);
     for (const Extent& extent : derived.free) {
-      change.put_free(
-          {.offset = extent.offset, .bytes = extent.bytes, .freed_by = change.id()});
+      change.put_free({.offset = extent.offset, .bytes = extent.bytes, .freed_by = change.id()});
     }
     change.put_info(derived.info);
     int system_errno = 0;
     const auto outcome = change.commit(&system_errno);
     if (outcome != catalog::CommitOutcome::kCommitted) {
-      throw Error(outcome == catalog::CommitOutcome::kNoSpace ? ErrorCode::kNoSpace : ErrorCode::kIo,
-                  "cannot write a new catalog; the store is as before",
-                  {.path = paths.catalog_new, .system_errno = system_errno});
+      throw Error(
+          outcome == catalog::CommitOutcome::kNoSpace ? ErrorCode::kNoSpace : ErrorCode::kIo,
+          "cannot write a new catalog; the store is as before",
+          {.path = paths.catalog_new, .system_errno = system_errno});
     }
   }
   io::remove_file(lock_of(paths.catalog_new));

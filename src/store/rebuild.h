@@ -27,8 +27,8 @@ struct ChosenRoot {
 
 /// Chooses the root to rebuild from.
 ///
-/// Candidates are the slots, newest first. A root is taken only if the index and every chunk of each
-/// checkpoint that it adds over its parent verify; else its parent, which the reuse rule kept
+/// Candidates are the slots, newest first. A root is taken only if the index and every chunk of
+/// each checkpoint that it adds over its parent verify; else its parent, which the reuse rule kept
 /// whole, on the same terms; older ones only after verifying every chunk that they refer to. When
 /// no slot can be read, root records found by a scan of the pack take the slots' place.
 /// Nothing when none will do.

@@ -1,5 +1,7 @@
 #include "store/references.h"
 
+#include "store/checks.h"
+
 #include <cairn/error.h>
 
 #include <string>
@@ -19,7 +21,9 @@ ReferenceChanges::Count& ReferenceChanges::count_of(const ChunkKey& key) {
   return at->second;
 }
 
-void ReferenceChanges::add(const ChunkKey& key) { ++count_of(key).added; }
+void ReferenceChanges::add(const ChunkKey& key) {
+  ++count_of(key).added;
+}
 
 void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
                                           std::span<const RootEntry* const> removed,
@@ -30,7 +34,7 @@ void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint6
     try {
       indexes.push_back(pack.read_index(entry->index, entry->index_digest, data_end));
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      if (!is_damage(error)) throw;
       recount(pack, data_end, remaining);
       return;
     }
@@ -61,7 +65,7 @@ void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_en
         ++held[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
       }
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      if (!is_damage(error)) throw;
       throw Error(ErrorCode::kDamaged,
                   "several indexes are damaged, so it cannot be known which chunks are in use; "
                   "run `cairn repair --drop-damaged`. One of them is that of checkpoint " +

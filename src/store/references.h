@@ -16,8 +16,8 @@
 namespace cairn::store {
 
 /// The changes that one commit makes to reference counts. Counts rise before they fall: a chunk
-/// that a deleted checkpoint shares with a new one stays where it is, and its row untouched when the
-/// count comes out even.
+/// that a deleted checkpoint shares with a new one stays where it is, and its row untouched when
+/// the count comes out even.
 class ReferenceChanges {
  public:
   ReferenceChanges() = default;
@@ -28,9 +28,9 @@ class ReferenceChanges {
   /// zero by definition.
   void add(const catalog::ChunkKey& key);
 
-  /// Takes away the references of `removed`, whose indexes are read from the pack. When one of these
-  /// indexes is damaged, all counts are made anew from the indexes of `remaining`.
-  /// Errors: damaged when the counts cannot be known, or contradict the catalog; io.
+  /// Takes away the references of `removed`, whose indexes are read from the pack. When one of
+  /// these indexes is damaged, all counts are made anew from the indexes of `remaining`. Errors:
+  /// damaged when the counts cannot be known, or contradict the catalog; io.
   void remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
                           std::span<const format::RootEntry* const> removed,
                           std::span<const format::RootEntry> remaining);

@@ -1,7 +1,8 @@
 // Repair, from the outside in, under both locks:
 //  1. superblocks: a bad copy is written anew from the good one;
 //  2. length: a pack that was cut short gets zeros, so that what is left of it can be used;
-//  3. the catalog: kept if it is sound and belongs to the pack, else derived from a root; if no root
+//  3. the catalog: kept if it is sound and belongs to the pack, else derived from a root; if no
+//  root
 //     can be read, from the checkpoints that a scan finds and the user names;
 //  4. root and slots: written anew by a commit that changes nothing;
 //  5. checkpoints: all are read; damaged ones are marked, or deleted when asked.
@@ -35,10 +36,6 @@ using catalog::CheckpointRow;
 using format::kAlignment;
 
 namespace {
-
-bool is_damage(const Error& error) {
-  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
-}
 
 class Repair {
  public:
@@ -116,9 +113,8 @@ class Repair {
     std::optional<catalog::Catalog> catalog;
     bool supersede = false;
     try {
-      catalog = catalog::Catalog::open(paths_.catalog, options_.dry_run
-                                                           ? catalog::Mode::kReadOnly
-                                                           : catalog::Mode::kReadWrite);
+      catalog = catalog::Catalog::open(
+          paths_.catalog, options_.dry_run ? catalog::Mode::kReadOnly : catalog::Mode::kReadWrite);
       const pack::SlotTable slots = pack.read_slots();
       const catalog::ReadTransaction view = catalog->read();
       const catalog::InfoRow info = view.info();
@@ -187,8 +183,7 @@ class Repair {
     std::uint64_t highest = pack.read_slots().highest_sequence();
     for (const pack::FoundRecord& record : pack.scan(format::RecordType::kIndex)) {
       try {
-        const auto index =
-            pack.read_index(record.extent, record.header.payload_digest, file_end);
+        const auto index = pack.read_index(record.extent, record.header.payload_digest, file_end);
         highest = std::max(highest, index.sequence);
         CheckpointRow& row = found[index.id];
         if (row.sequence >= index.sequence) continue;
@@ -249,18 +244,8 @@ class Repair {
                    .data_end = end + 2 * space};
     if (options_.dry_run) return;
     for (const format::Extent& copy : {chosen.slot.root.first, chosen.slot.root.second}) {
-      pack.write_extents({{.offset = copy.offset,
-                           .bytes = copy.bytes,
-                           .fill = [&](std::span<std::byte> out) {
-                             const auto record =
-                                 format::encode_record({.type = format::RecordType::kRoot,
-                                                        .own_offset = copy.offset,
-                                                        .sequence = chosen.root.sequence,
-                                                        .payload_bytes = payload.size(),
-                                                        .payload_digest = digest},
-                                                       pack.uuid(), payload);
-                             std::memcpy(out.data(), record.data(), record.size());
-                           }}});
+      pack.write_extents({pack::record_write(format::RecordType::kRoot, copy, chosen.root.sequence,
+                                             pack.uuid(), payload)});
     }
     pack.write_slot(chosen.slot);
     pack.sync();

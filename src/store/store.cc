@@ -1,15 +1,16 @@
 // The public `Store` and `Checkpoint`: each function forwards to the layer that does the work.
 
-#include <cairn/store.h>
-
 #include "base/checked.h"
 #include "base/text.h"
 #include "io/file.h"
+#include "store/checks.h"
 #include "store/handle.h"
 #include "store/reader.h"
 #include "store/repair.h"
 #include "store/save.h"
 #include "store/verify.h"
+
+#include <cairn/store.h>
 
 #include <algorithm>
 #include <string>
@@ -21,7 +22,8 @@ namespace cairn {
 using store::CheckpointReader;
 using store::StoreHandle;
 
-// ---- Store ----------------------------------------------------------------------------------------
+// ---- Store
+// ----------------------------------------------------------------------------------------
 
 Store::Store(const std::filesystem::path& directory, const StoreOptions& options)
     : handle_(StoreHandle::open(directory, options)) {}
@@ -29,9 +31,15 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
-const std::filesystem::path& Store::directory() const { return handle_->paths().directory; }
-bool Store::read_only() const { return !handle_->is_writable(); }
-const OpenReport& Store::open_report() const { return handle_->report(); }
+const std::filesystem::path& Store::directory() const {
+  return handle_->paths().directory;
+}
+bool Store::read_only() const {
+  return !handle_->is_writable();
+}
+const OpenReport& Store::open_report() const {
+  return handle_->report();
+}
 
 std::vector<CheckpointInfo> Store::checkpoints() const {
   handle_->require_not_forked();
@@ -139,8 +147,7 @@ StoreStats Store::stat() const {
   return stats;
 }
 
-std::vector<std::uint64_t> Store::bytes_freed_if_deleted(
-    std::span<const CheckpointInfo> of) const {
+std::vector<std::uint64_t> Store::bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const {
   handle_->require_not_forked();
   const catalog::ReadTransaction view = handle_->catalog().read();
   const std::uint64_t data_end = view.info().data_end;
@@ -163,7 +170,7 @@ std::vector<std::uint64_t> Store::bytes_freed_if_deleted(
         references.erase(at);
       }
     } catch (const Error& error) {  // a damaged index: what it holds cannot be told
-      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+      if (!store::is_damage(error)) throw;
     }
   }
   return freed;
@@ -173,15 +180,20 @@ RepairReport Store::repair(const std::filesystem::path& directory, const RepairO
   return store::repair_store(directory, options);
 }
 
-// ---- Checkpoint -----------------------------------------------------------------------------------
+// ---- Checkpoint
+// -----------------------------------------------------------------------------------
 
 Checkpoint::Checkpoint(std::unique_ptr<CheckpointReader> reader) : reader_(std::move(reader)) {}
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
-const CheckpointInfo& Checkpoint::info() const { return reader_->info(); }
-std::span<const TensorInfo> Checkpoint::tensors() const { return reader_->tensors(); }
+const CheckpointInfo& Checkpoint::info() const {
+  return reader_->info();
+}
+std::span<const TensorInfo> Checkpoint::tensors() const {
+  return reader_->tensors();
+}
 std::span<const TensorInfo> Checkpoint::tensors(std::string_view recoverable) const {
   return reader_->tensors(recoverable);
 }

@@ -29,11 +29,6 @@ using format::kDataBegin;
 
 namespace {
 
-bool is_damage(const Error& error) {
-  return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated ||
-         error.code() == ErrorCode::kUnsupportedVersion;
-}
-
 /// What checkpoints hold: their indexes and chunks.
 class ContentsCheck {
  public:
@@ -191,11 +186,11 @@ class StoreCheck : public ContentsCheck {
   void check_slots() {
     for (std::size_t number = 0; number < format::kSlotCount; ++number) {
       if (slots_.errors[number].empty()) continue;
-      // A commit that was cut short may have torn the slot that it wrote, which is none that counts:
-      // then the committed one and its parent are both readable.
-      const bool counts = slots_.find(info_.sequence) == nullptr ||
-                          (info_.parent_sequence != 0 &&
-                           slots_.find(info_.parent_sequence) == nullptr);
+      // A commit that was cut short may have torn the slot that it wrote, which is none that
+      // counts: then the committed one and its parent are both readable.
+      const bool counts =
+          slots_.find(info_.sequence) == nullptr ||
+          (info_.parent_sequence != 0 && slots_.find(info_.parent_sequence) == nullptr);
       const std::string message =
           "slot " + std::to_string(number) + " is damaged: " + slots_.errors[number];
       if (counts) {
@@ -283,7 +278,8 @@ class StoreCheck : public ContentsCheck {
         damage("catalog",
                extent.offset < end ? "extents overlap at " + what
                                    : "bytes before " + what + " are neither live nor free",
-               std::min(extent.offset, end), std::max(extent.offset, end) - std::min(extent.offset, end));
+               std::min(extent.offset, end),
+               std::max(extent.offset, end) - std::min(extent.offset, end));
       }
       end = std::max(end, extent.offset + round_up(extent.bytes, kAlignment));
     }

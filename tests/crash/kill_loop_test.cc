@@ -1,5 +1,5 @@
-// A child saves and keeps only two, and is killed at random moments. What is found afterwards is the
-// last acknowledged state or the one in flight, and nothing else.
+// A child saves and keeps only two, and is killed at random moments. What is found afterwards is
+// the last acknowledged state or the one in flight, and nothing else.
 
 #include "support/scratch.h"
 #include "support/states.h"
@@ -32,7 +32,7 @@ struct ChildRun {
 
 /// Starts the child at checkpoint `first`, kills it after `delay`, and returns what it said.
 ChildRun run_and_kill(const std::filesystem::path& store, std::uint64_t first,
-                 std::chrono::microseconds delay) {
+                      std::chrono::microseconds delay) {
   int ends[2];
   if (::pipe(ends) != 0) ADD_FAILURE() << "no pipe";
   const std::string program = CAIRN_TEST_BIN_DIR "/saver_main";

@@ -1,5 +1,5 @@
-// Saves checkpoint after checkpoint, keeping only two, until it is killed: the child of the kill loop.
-// Usage: saver_main STORE FIRST. Writes "begin N" before each save and "done N" after it.
+// Saves checkpoint after checkpoint, keeping only two, until it is killed: the child of the kill
+// loop. Usage: saver_main STORE FIRST. Writes "begin N" before each save and "done N" after it.
 
 #include "support/states.h"
 

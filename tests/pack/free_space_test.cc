@@ -55,16 +55,18 @@ TEST(FreeSpace, DoesNotReuseWhatTheSameChangeFrees) {
 }
 
 TEST(FreeSpace, TakesTheSmallestHoleThatFits) {
-  const std::vector<FreeExtent> holes{{.offset = kDataBegin, .bytes = 8 * kPage, .freed_by = 1},
-                                      {.offset = kDataBegin + 9 * kPage, .bytes = 2 * kPage, .freed_by = 1}};
+  const std::vector<FreeExtent> holes{
+      {.offset = kDataBegin, .bytes = 8 * kPage, .freed_by = 1},
+      {.offset = kDataBegin + 9 * kPage, .bytes = 2 * kPage, .freed_by = 1}};
   FreeSpace space(holes, kDataBegin + 12 * kPage);
   space.begin(1);
   EXPECT_EQ(space.allocate(2 * kPage).offset, kDataBegin + 9 * kPage);
 }
 
 TEST(FreeSpace, JoinsNeighboursOnceBothMayBeWritten) {
-  const std::vector<FreeExtent> holes{{.offset = kDataBegin, .bytes = kPage, .freed_by = 1},
-                                      {.offset = kDataBegin + kPage, .bytes = kPage, .freed_by = 2}};
+  const std::vector<FreeExtent> holes{
+      {.offset = kDataBegin, .bytes = kPage, .freed_by = 1},
+      {.offset = kDataBegin + kPage, .bytes = kPage, .freed_by = 2}};
   FreeSpace space(holes, kDataBegin + 3 * kPage);
   space.begin(2);
   EXPECT_EQ(space.allocate(2 * kPage).offset, kDataBegin);

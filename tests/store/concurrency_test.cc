@@ -26,7 +26,9 @@ class Concurrency : public ::testing::Test {
 };
 
 /// Name "7" holds `model_of(7, ...)`: what a reader finds can be told right from wrong.
-CheckpointState state_named(std::uint64_t number) { return model_of(number, 3, 70'000); }
+CheckpointState state_named(std::uint64_t number) {
+  return model_of(number, 3, 70'000);
+}
 
 std::vector<std::uint64_t> all_but_two(std::span<const CheckpointInfo> all) {
   std::vector<std::uint64_t> going;
@@ -103,8 +105,7 @@ TEST_F(Concurrency, ASecondWriterIsBusyAndIsToldWho) {
   const Store store(path());
   const Error error = error_of([&] { Store second(path()); });
   EXPECT_EQ(error.code(), ErrorCode::kBusy);
-  EXPECT_NE(std::string(error.what()).find("pid " + std::to_string(::getpid())),
-            std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("pid " + std::to_string(::getpid())), std::string::npos);
 }
 
 TEST_F(Concurrency, ASecondWriterWaitsAsLongAsItAsked) {

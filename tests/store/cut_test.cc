@@ -49,8 +49,8 @@ TEST(Cut, LaysSmallTensorsTogetherByKeyAtAlignedOffsets) {
 }
 
 TEST(Cut, BeginsANewChunkWhenTheNextSmallTensorDoesNotFit) {
-  const CheckpointState state = model(
-      {tensor("a", pattern(1, kSmallTensorBytes - 16)), tensor("b", pattern(2, 17))});
+  const CheckpointState state =
+      model({tensor("a", pattern(1, kSmallTensorBytes - 16)), tensor("b", pattern(2, 17))});
   EXPECT_EQ(cut(state, kChunk).chunks.size(), 2U);
 }
 
@@ -72,8 +72,8 @@ TEST(Cut, LaysTheSameMemoryOnce) {
 }
 
 TEST(Cut, TakesEmptyTensorsAndScalars) {
-  const CheckpointState state =
-      model({tensor("empty", DType::kF32, {3, 0, 2}, {}), tensor("scalar", DType::kF64, {}, pattern(1, 8))});
+  const CheckpointState state = model({tensor("empty", DType::kF32, {3, 0, 2}, {}),
+                                       tensor("scalar", DType::kF64, {}, pattern(1, 8))});
   const CutState result = cut(state, kChunk);
   ASSERT_EQ(result.chunks.size(), 1U);
   EXPECT_EQ(result.chunks[0].plain_bytes, 8U);
@@ -124,7 +124,8 @@ TEST(Gather, TakesAnyStridesRowMajor) {
   std::vector<float> expected;
   for (int i = 0; i < 3; ++i)
     for (int j = 0; j < 3; ++j)
-      for (int k = 0; k < 4; ++k) expected.push_back(memory[static_cast<std::size_t>(2 * i + 20 * j + 5 * k)]);
+      for (int k = 0; k < 4; ++k)
+        expected.push_back(memory[static_cast<std::size_t>(2 * i + 20 * j + 5 * k)]);
   std::vector<float> got(expected.size());
   gather(view, 0, std::as_writable_bytes(std::span(got)));
   EXPECT_EQ(got, expected);

@@ -1,4 +1,5 @@
-// What the store does when the system fails it: full disks, failed flushes; and how often it flushes.
+// What the store does when the system fails it: full disks, failed flushes; and how often it
+// flushes.
 
 #include "store/seam.h"
 #include "support/scratch.h"

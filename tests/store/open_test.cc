@@ -151,8 +151,9 @@ TEST_F(Open, AReaderChangesNothingAndNamesTheRepair) {
 TEST_F(Open, RebuildsACatalogThatIsEmptyGarbageOrTorn) {
   make_store();
   const Bytes good = read_file(catalog());
-  for (const Bytes& bad : {Bytes{}, testing::pattern(1, 20'000), Bytes(good.begin(), good.end() - 4096),
-                           Bytes(good.size(), std::byte{0})}) {
+  for (const Bytes& bad :
+       {Bytes{}, testing::pattern(1, 20'000), Bytes(good.begin(), good.end() - 4096),
+        Bytes(good.size(), std::byte{0})}) {
     write_file(catalog(), bad);
     EXPECT_EQ(code_of_opening({.read_only = true}), ErrorCode::kDamaged);
     expect_whole();

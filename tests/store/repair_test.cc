@@ -206,8 +206,8 @@ TEST_F(Repair, FindsNoStoreWhereThereIsNone) {
   EXPECT_EQ(error_of([&] { Store::repair(scratch_ / "nothing"); }).code(), ErrorCode::kNotFound);
 }
 
-// Rebuilding must not believe the newest root blindly: its own checkpoint may never have reached the
-// disk.
+// Rebuilding must not believe the newest root blindly: its own checkpoint may never have reached
+// the disk.
 TEST_F(Repair, ARebuildPassesOverARootWhoseCheckpointIsNotWhole) {
   flip_byte(pack(), chunk_of(ids_[2], 1) + 9);
   fs::remove(path() / "catalog.mdb");

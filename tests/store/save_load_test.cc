@@ -61,7 +61,8 @@ TEST_F(SaveLoad, KeepsEveryDtypeRankAndEmptyTensor) {
                              pattern(number, 3 * bits_per_element(*dtype))));
   }
   tensors.push_back(tensor("scalar", DType::kF32, {}, pattern(50, 4)));
-  tensors.push_back(tensor("rank64", DType::kI16, std::vector<std::int64_t>(64, 1), pattern(51, 2)));
+  tensors.push_back(
+      tensor("rank64", DType::kI16, std::vector<std::int64_t>(64, 1), pattern(51, 2)));
   tensors.push_back(tensor("empty", DType::kBF16, {0, 7}, {}));
   const auto state = model(tensors);
   Store store = open();
@@ -70,8 +71,8 @@ TEST_F(SaveLoad, KeepsEveryDtypeRankAndEmptyTensor) {
   for (const TensorInput& input : tensors) {
     const TensorInfo& info = checkpoint.tensors()[*checkpoint.find_tensor("model", input.key)];
     EXPECT_EQ(info.dtype, input.dtype);
-    EXPECT_TRUE(std::equal(info.shape.begin(), info.shape.end(), input.shape.begin(),
-                           input.shape.end()));
+    EXPECT_TRUE(
+        std::equal(info.shape.begin(), info.shape.end(), input.shape.begin(), input.shape.end()));
   }
 }
 
@@ -121,7 +122,8 @@ TEST_F(SaveLoad, LoadsIntoTargetsInEveryMode) {
     for (std::size_t i = 0; i < checkpoint.tensors().size(); ++i) {
       buffers.emplace_back(checkpoint.tensors()[i].bytes);
     }
-    for (std::size_t i = 0; i < buffers.size(); ++i) targets.push_back({.tensor = i, .out = buffers[i]});
+    for (std::size_t i = 0; i < buffers.size(); ++i)
+      targets.push_back({.tensor = i, .out = buffers[i]});
     checkpoint.load(targets, mode);
     const auto expected = contents(state);
     for (std::size_t i = 0; i < buffers.size(); ++i) {
@@ -198,8 +200,8 @@ TEST_F(SaveLoad, SavesAndDeletesInOneCommit) {
   };
   store.save(model_of(3, 1, 10), {.name = "c", .retention = keep_newest});
   EXPECT_EQ(store.stat().sequence, sequence + 1);
-  EXPECT_EQ(everything(store), (std::map<std::string, testing::Contents>{
-                                   {"c", contents(model_of(3, 1, 10))}}));
+  EXPECT_EQ(everything(store),
+            (std::map<std::string, testing::Contents>{{"c", contents(model_of(3, 1, 10))}}));
 }
 
 TEST_F(SaveLoad, ARuleThatKeepsNothingKeepsNothing) {

@@ -91,8 +91,12 @@ ssize_t __wrap_write(int fd, const void* data, size_t bytes) {
   if (write_fails(fd, bytes, ::lseek(fd, 0, SEEK_CUR))) return -1;
   return __real_write(fd, data, bytes);
 }
-int __wrap_fdatasync(int fd) { return flush_fails(fd) ? -1 : __real_fdatasync(fd); }
-int __wrap_fsync(int fd) { return flush_fails(fd) ? -1 : __real_fsync(fd); }
+int __wrap_fdatasync(int fd) {
+  return flush_fails(fd) ? -1 : __real_fdatasync(fd);
+}
+int __wrap_fsync(int fd) {
+  return flush_fails(fd) ? -1 : __real_fsync(fd);
+}
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) {
   if (system_faults().on_reserve) {
     errno = system_faults().on_reserve(fd, offset, bytes);

@@ -80,7 +80,7 @@ TEST_F(Space, DeletingTheLastUserOfAChunkFreesItAndNotBefore) {
 TEST_F(Space, ASaveFromTheSecondCommitAfterADeletionOnDoesNotGrowThePack) {
   const auto id = store_.save(model_of(1, 10, 100'000)).saved.id;
   store_.save(model_of(2, 10, 100'000));
-  store_.remove(std::vector{id});               // commit n
+  store_.remove(std::vector{id});                // commit n
   store_.set_pinned(std::vector{id + 1}, true);  // n + 1
   const std::uint64_t before = pack_bytes();
   store_.save(model_of(3, 10, 100'000));  // n + 2
