@@ -4,18 +4,20 @@
 #include "base/text.h"
 #include "format/names.h"
 #include "format/record.h"
+#include "store/checks.h"
 #include "store/references.h"
 
 #include <cairn/error.h>
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 #include <set>
 #include <utility>
 
 namespace cairn::store {
 
 using base::round_up;
+using catalog::ChunkKey;
 using format::Extent;
 using format::kAlignment;
 using format::kRecordHeaderBytes;
@@ -260,7 +262,10 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
     for (const ChunkContent& chunk : add->chunks) plan.references.add(chunk.key);
   }
   plan.references.remove_checkpoints(pack_, info_.data_end, removed, plan.root.checkpoints);
-  if (add != nullptr) plan_new_checkpoint(*add, plan, result);
+  if (add != nullptr) {
+    plan_healing(*add, plan);
+    plan_new_checkpoint(*add, plan, result);
+  }
   for (const Extent& extent : plan.references.freed_extents()) plan.released.push_back(extent);
   plan_root(plan);
 
@@ -307,6 +312,40 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResul
                                         .summary = format::summarize(index)};
   plan.root.checkpoints.push_back(entry_of(*plan.new_row));
   plan.root.next_id = info.id + 1;
+}
+
+// A job that recovered from the checkpoint before a damaged one soon saves the same bytes again.
+// Without a look at what is stored, its new checkpoint would share the rotten chunk and be damaged,
+// too. The extent is written in place: it is live, but what stands there is lost already.
+void Writer::plan_healing(const NewCheckpoint& add, Plan& plan) {
+  std::map<ChunkKey, const ChunkContent*> contents;
+  for (const format::RootEntry& entry : root_.checkpoints) {
+    if (!entry.damaged) continue;
+    if (contents.empty()) {
+      for (const ChunkContent& chunk : add.chunks) contents.emplace(chunk.key, &chunk);
+    }
+    format::Index index;
+    try {
+      index = pack_.read_index(entry.index, entry.index_digest, info_.data_end);
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      continue;
+    }
+    for (const format::ChunkRef& stored : index.chunks) {
+      const auto shared = contents.find({.id = stored.id, .plain_bytes = stored.plain_bytes});
+      if (shared == contents.end()) continue;
+      try {
+        io::AlignedBuffer buffer(stored.plain_bytes);
+        pack_.read_chunk(stored, buffer.span());
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        plan.writes.push_back(
+            {.offset = stored.offset, .bytes = stored.plain_bytes, .fill = shared->second->fill});
+        if (log_) log_(std::string("stored anew, from the state being saved: ") + error.what());
+      }
+      contents.erase(shared);
+    }
+  }
 }
 
 void Writer::plan_root(Plan& plan) {

@@ -87,6 +87,9 @@ class Writer {
   void publish_nothing();
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
+  /// Writes good bytes over stored ones that are not, among the chunks that the new checkpoint
+  /// shares with one that is known to be damaged.
+  void plan_healing(const NewCheckpoint& add, Plan& plan);
   void plan_root(Plan& plan);
   void reserve_space(const Plan& plan);
   void write_pack(Plan& plan);

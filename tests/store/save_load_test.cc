@@ -264,6 +264,18 @@ TEST_F(SaveLoad, ACheckpointStaysReadableAfterItWasDeletedAndItsStoreClosed) {
   EXPECT_EQ(contents(*checkpoint), contents(state));
 }
 
+// A job that recovered from the checkpoint before a damaged one saves the same bytes again.
+TEST_F(SaveLoad, ASaveDoesNotShareTheRottenChunkOfACheckpointKnownToBeDamaged) {
+  Store store = open();
+  const auto state = model_of(1, 3, 100'000);
+  const auto id = store.save(state, {.name = "rotten"}).saved.id;
+  flip_byte(path() / "pack", store.open(id).chunks(1).front().pack_offset + 8);
+  store.set_damaged(std::vector{id}, true);
+  store.save(state, {.name = "again"});
+  EXPECT_EQ(everything(store).at("again"), contents(state));
+  EXPECT_TRUE(store.verify().ok);
+}
+
 TEST_F(SaveLoad, TakesASource) {
   class Counter : public TensorSource {
    public:
