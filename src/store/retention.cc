@@ -168,16 +168,18 @@ class Planner {
 
   RetentionPlan plan() {
     const std::string count = std::to_string(options_.num_to_keep);
-    const std::string best = "best " + count;
+    const auto best = [&](std::string_view by) {
+      return "best " + count + " by " + std::string(by);
+    };
     if (options_.keep_recent) apply(rank_by_age(accepted_), "newest " + count);
     for (const CheckpointImportance& importance : options_.importance_keys) {
-      apply(rank_by_importance(accepted_, importance), best + " by importance");
+      apply(rank_by_importance(accepted_, importance), best("importance"));
     }
     for (const std::string& key : options_.max_keys) {
-      apply(rank_by_key(accepted_, key, true), best + " by max " + key);
+      apply(rank_by_key(accepted_, key, true), best("max " + key));
     }
     for (const std::string& key : options_.min_keys) {
-      apply(rank_by_key(accepted_, key, false), best + " by min " + key);
+      apply(rank_by_key(accepted_, key, false), best("min " + key));
     }
     apply_every();
     intact_candidates_ =
