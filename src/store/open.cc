@@ -112,7 +112,10 @@ class Opening {
  private:
   std::shared_ptr<StoreHandle> open_for_reading() {
     require_directory();
-    if (!has_pack()) throw_no_store();
+    if (!has_pack()) {
+      if (io::path_kind(paths_.catalog) != PathKind::kAbsent) throw_no_pack();
+      throw_no_store();
+    }
     StoreLocks locks = options_.assume_no_writer ? StoreLocks() : StoreLocks::for_reader(paths_);
     pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kRead);
     catalog::Catalog catalog = [&] {
@@ -229,9 +232,7 @@ class Opening {
     const auto names = io::list_directory(paths_.directory);
     const auto stranger = std::find_if_not(names.begin(), names.end(), is_leftover_of_making);
     if (stranger != names.end() && stranger->starts_with("catalog.mdb")) {
-      throw Error(ErrorCode::kDamaged,
-                  "the store's pack is missing, and the pack holds all data; put it back",
-                  {.path = paths_.pack});
+      throw_no_pack();
     }
     if (stranger != names.end()) {
       throw Error(ErrorCode::kInvalidArgument,
@@ -240,6 +241,12 @@ class Opening {
                   {.path = paths_.directory});
     }
     if (!options_.create) throw_no_store();
+  }
+
+  [[noreturn]] void throw_no_pack() const {
+    throw Error(ErrorCode::kDamaged,
+                "the store's pack is missing, and the pack holds all data; put it back",
+                {.path = paths_.pack});
   }
 
   [[noreturn]] void throw_no_store() const {

@@ -124,6 +124,7 @@ TEST_F(Open, ACatalogWithoutAPackIsDamageAndNeverANewStore) {
   make_store();
   fs::remove(pack());
   EXPECT_EQ(code_of_opening(), ErrorCode::kDamaged);
+  EXPECT_EQ(code_of_opening({.read_only = true}), ErrorCode::kDamaged);
   EXPECT_FALSE(fs::exists(pack()));
 }
 
