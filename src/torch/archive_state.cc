@@ -377,9 +377,7 @@ class ArchiveState : public RecoverableImpl {
       const auto saved = reader.find_tensor(path);
       if (!saved) continue;
       const TensorInfo& info = reader.info(*saved);
-      const at::IntArrayRef sizes = tensor.sizes();
-      if (info.dtype != dtype_of(tensor.scalar_type()) ||
-          !std::equal(info.shape.begin(), info.shape.end(), sizes.begin(), sizes.end())) {
+      if (!matches(info.dtype, info.shape, tensor)) {
         reader.mismatch("tensor " + in_quotes(path) + " was saved as " +
                         describe(info.dtype, info.shape) + ", here it is " + describe(tensor));
       }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <set>
 #include <string_view>
 
@@ -322,34 +321,23 @@ Recovery Checkpointer::recover_if_possible(const FindOptions& options) {
     throw Error(ErrorCode::kInvalidArgument,
                 "nothing to recover into: register objects with `add_recoverable` first");
   }
+  FindOptions all = options;
+  all.max_num_checkpoints.reset();  // however many are damaged before the first intact one
   std::vector<PassedOver> passed_over;
   std::set<std::uint64_t> tried;
   for (;;) {
-    // Listed anew each time: another process may delete checkpoints meanwhile.
-    const std::vector<CheckpointInfo> checkpoints = list_checkpoints();
-    if (passed_over.empty()) {
-      // What an earlier recovery found is not looked at again, but is not kept quiet about either.
-      for (const CheckpointInfo& checkpoint : checkpoints) {
-        if (!checkpoint.damaged || tried.contains(checkpoint.id)) continue;
-        if (options.ckpt_predicate && !options.ckpt_predicate(checkpoint)) continue;
-        tried.insert(checkpoint.id);
-        passed_over.push_back({checkpoint, "known to be damaged; `cairn verify` tells where"});
-      }
-    }
-    const std::vector<CheckpointInfo> wanted = select_checkpoints(checkpoints, options);
+    // Looked for anew each time: another process may delete checkpoints meanwhile.
+    const std::vector<CheckpointInfo> wanted = find_checkpoints(all);
     const auto next = std::find_if(wanted.begin(), wanted.end(),
                                    [&](const CheckpointInfo& c) { return !tried.contains(c.id); });
     if (next == wanted.end()) break;
     tried.insert(next->id);
+    if (next->damaged) {
+      passed_over.push_back({*next, "known to be damaged; `cairn verify` tells where"});
+      continue;
+    }
     try {
       LoadReport report = load_checkpoint(*next);
-      const bool newest_wanted =
-          !options.importance_key && options.max_key.empty() && options.min_key.empty();
-      std::erase_if(passed_over, [&](const PassedOver& passed) {
-        return newest_wanted && passed.checkpoint.sequence < next->sequence;
-      });
-      std::ranges::sort(passed_over, std::greater<>(),
-                        [](const PassedOver& passed) { return passed.checkpoint.sequence; });
       return Recovery(*next, std::move(report), std::move(passed_over));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kNotFound && !impl_->store.find(next->id)) continue;

@@ -121,9 +121,7 @@ void StateReaderImpl::read_into(std::string_view key, const at::Tensor& target) 
     return mismatch("tensor " + in_quotes(key) + " cannot be loaded: here " + problem);
   }
   const TensorInfo& saved = info(*tensor);
-  const at::IntArrayRef sizes = target.sizes();
-  if (saved.dtype != dtype_of(target.scalar_type()) ||
-      !std::equal(saved.shape.begin(), saved.shape.end(), sizes.begin(), sizes.end())) {
+  if (!matches(saved.dtype, saved.shape, target)) {
     return mismatch("tensor " + in_quotes(key) + " was saved as " +
                     describe(saved.dtype, saved.shape) + ", here it is " + describe(target));
   }

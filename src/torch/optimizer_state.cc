@@ -16,7 +16,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -288,9 +287,7 @@ class FieldReader {
     if (!saved) return {};
     const TensorInfo& info = reader_.info(*saved);
     if (like_ == nullptr) return reader_.read_new(key, device_);
-    const at::IntArrayRef sizes = like_->sizes();
-    if (info.dtype != dtype_of(like_->scalar_type()) ||
-        !std::equal(info.shape.begin(), info.shape.end(), sizes.begin(), sizes.end())) {
+    if (!matches(info.dtype, info.shape, *like_)) {
       reader_.mismatch("tensor " + in_quotes(key) + " was saved as " +
                        describe(info.dtype, info.shape) + ", here its parameter is " +
                        describe(*like_));

@@ -24,12 +24,6 @@ std::map<std::string, at::Tensor> tensors_of(const torch::nn::Module& module) {
   return tensors;
 }
 
-bool fits(const TensorInfo& saved, const at::Tensor& target) {
-  const at::IntArrayRef sizes = target.sizes();
-  return saved.dtype == detail::dtype_of(target.scalar_type()) &&
-         std::equal(saved.shape.begin(), saved.shape.end(), sizes.begin(), sizes.end());
-}
-
 void require(const Checkpoint& checkpoint, std::string_view recoverable) {
   if (checkpoint.has_recoverable(recoverable)) return;
   throw Error(ErrorCode::kNotFound, "checkpoint " + in_quotes(checkpoint.info().name) +
@@ -93,8 +87,8 @@ TransferReport parameter_transfer(torch::nn::Module& module, const Checkpoint& c
       continue;
     }
     const TensorInfo& saved = checkpoint.tensors()[*tensor];
-    if (!fits(saved, target) || !detail::tensor_problem(target).empty() ||
-        detail::overlaps_itself(target)) {
+    if (!detail::matches(saved.dtype, saved.shape, target) ||
+        !detail::tensor_problem(target).empty() || detail::overlaps_itself(target)) {
       report.mismatched.push_back(name + ": saved as " + describe(saved.dtype, saved.shape) +
                                   ", here " + describe(target));
       continue;

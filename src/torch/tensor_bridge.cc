@@ -84,6 +84,11 @@ std::string tensor_problem(const at::Tensor& tensor) {
   return {};
 }
 
+bool matches(DType dtype, std::span<const std::int64_t> shape, const at::Tensor& tensor) {
+  return dtype_of(tensor.scalar_type()) == dtype &&
+         tensor.sizes() == at::IntArrayRef(shape.data(), shape.size());
+}
+
 std::string describe(std::span<const std::int64_t> shape) {
   std::string text = "[";
   for (const std::int64_t length : shape) {

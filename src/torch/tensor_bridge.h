@@ -26,6 +26,9 @@ std::optional<at::ScalarType> scalar_type_of(DType dtype);
 /// Why a tensor can be neither saved nor loaded into, with what to do about it; empty if it can.
 std::string tensor_problem(const at::Tensor& tensor);
 
+/// Whether a saved tensor of this dtype and shape fits `tensor`.
+bool matches(DType dtype, std::span<const std::int64_t> shape, const at::Tensor& tensor);
+
 /// "f32 [2, 3]".
 std::string describe(DType dtype, std::span<const std::int64_t> shape);
 std::string describe(const at::Tensor& tensor);

@@ -353,6 +353,19 @@ TEST_F(Checkpoints, PassOverADamagedOneAndRemember) {
   EXPECT_TRUE(mentions(again.passed_over[0].reason, {"known to be damaged"}));
 }
 
+TEST_F(Checkpoints, ArePassedOverHoweverFewAreAskedFor) {
+  Job job(1);
+  Checkpointer(store()).add_recoverable("model", job.net).save_checkpoint({.name = "old"});
+  train_step(job.net, job.adam, 5);
+  Checkpointer(store()).add_recoverable("model", job.net).save_checkpoint({.name = "new"});
+  damage("new", "model");
+  Checkpointer finder(store(), {.read_only = true, .log = [](std::string_view) {}});
+  const Recovery recovery =
+      finder.add_recoverable("model", job.net).recover_if_possible({.max_num_checkpoints = 1});
+  EXPECT_EQ(recovery->name, "old");
+  EXPECT_EQ(recovery.passed_over.at(0).checkpoint.name, "new");
+}
+
 TEST_F(Checkpoints, OfWhichNoneIsIntactAreAnError) {
   Job job(1);
   {

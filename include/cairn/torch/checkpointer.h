@@ -56,7 +56,7 @@ class Recovery {
   const CheckpointInfo* operator->() const { return &*checkpoint_; }
   const CheckpointInfo& operator*() const { return *checkpoint_; }
 
-  /// Checkpoints that were wanted more, but are damaged; newest first.
+  /// Checkpoints that were wanted more, but are damaged; the most wanted first.
   std::vector<PassedOver> passed_over = {};
   LoadReport report = {};
 
