@@ -66,7 +66,7 @@ ChildRun run_and_kill(const std::filesystem::path& store, std::uint64_t first,
   return run;
 }
 
-TEST(SlowKillLoop, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
+TEST(KillLoop, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
   const char* given = std::getenv("CAIRN_TEST_SEED");
   const std::uint64_t seed =
       given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
