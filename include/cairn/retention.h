@@ -29,8 +29,7 @@ struct FindOptions {
 /// The checkpoints that `options` asks for, best first.
 ///
 /// Order is total: importance, then the newer commit first; never the wall clock; NaN ranks last.
-/// A checkpoint without the key is left out. One that is known to be damaged is returned like any
-/// other: recovery passes over it and says so.
+/// A checkpoint without the key is left out. Known damage is not looked at.
 /// Errors: invalid_argument for more than one criterion, or a key that is no number or that no
 /// checkpoint has (the message names the keys that exist), unless there are no checkpoints at all.
 std::vector<CheckpointInfo> select_checkpoints(std::span<const CheckpointInfo> checkpoints,
