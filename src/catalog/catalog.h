@@ -117,13 +117,13 @@ class Catalog {
   ///
   /// Errors: not_found (no file); damaged (empty, not LMDB, or fails vetting; the message says
   /// which); truncated (it ends before its pages do); no_space, io (the system refused);
-  /// unsupported_version (LMDB's format or the row format is newer). Only `damaged`, `truncated` and
-  /// `not_found` mean that a rebuild would help.
-  /// An environment that this process has open already is shared (and vetted again); as it cannot
-  /// be opened anew for writing, every mode but kReadOnlyNoLock opens for writing when the system
-  /// permits it. Further errors: busy (this process has it open without locks, or by a name beside
-  /// which another lock file lies; or it changes faster than it can be vetted).
-  /// Cost: a walk over every page and row of the file; see vetting.h.
+  /// unsupported_version (LMDB's format or the row format is newer). Only `damaged`, `truncated`
+  /// and `not_found` mean that a rebuild would help. An environment that this process has open
+  /// already is shared (and vetted again); as it cannot be opened anew for writing, every mode but
+  /// kReadOnlyNoLock opens for writing when the system permits it. Further errors: busy (this
+  /// process has it open without locks, or by a name beside which another lock file lies; or it
+  /// changes faster than it can be vetted). Cost: a walk over every page and row of the file; see
+  /// vetting.h.
   static Catalog open(const std::filesystem::path& file, Mode mode);
 
   /// Makes a new catalog file, which must not exist, with empty tables. Not yet durable as a name.
