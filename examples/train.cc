@@ -98,9 +98,10 @@ struct LanguageModelImpl : nn::Module {
 
   // The mean cross-entropy of predicting each byte of `windows` from those before it.
   Tensor loss(const Tensor& windows) {
-    const Tensor scores = forward(windows.slice(1, 0, kContext));
+    const Tensor x = windows.to(torch::kInt64);
+    const Tensor scores = forward(x.slice(1, 0, kContext));
     return nn::functional::cross_entropy(scores.reshape({-1, kVocabulary}),
-                                         windows.slice(1, 1).reshape({-1}));
+                                         x.slice(1, 1).reshape({-1}));
   }
 
   nn::Embedding bytes = register_module("bytes", nn::Embedding(kVocabulary, kWidth));
@@ -134,12 +135,11 @@ std::string read_text(const Options& options) {
   return text;
 }
 
-// Rows of kContext + 1 bytes: what the model sees, and the byte that follows each of them.
-Tensor cut_into_windows(const std::string& text) {
+Tensor to_tensor(const std::string& text) {
   if (text.size() < 2 * kBatch * kContext) throw std::runtime_error("too little text; see --text");
   Tensor bytes = torch::empty({std::ssize(text)}, torch::kUInt8);
   std::copy(text.begin(), text.end(), bytes.data_ptr<std::uint8_t>());
-  return bytes.unfold(0, kContext + 1, kContext).to(torch::kInt64);
+  return bytes;
 }
 
 // ---- training ----------------------------------------------------------------------------------
@@ -189,12 +189,13 @@ void train(const Options& options) {
   at::set_num_threads(1);  // Sums come out in the same order every time.
   torch::manual_seed(options.seed);
 
-  const Tensor windows = cut_into_windows(read_text(options));
+  // Rows of what the model sees and the byte that follows; they are views of the text.
+  Tensor text = to_tensor(read_text(options));
+  const Tensor windows = text.unfold(0, kContext + 1, kContext);
   const auto held_out = std::max(windows.size(0) / 20, kBatch);
   const Tensor validation = windows.slice(0, 0, held_out);
   const Tensor training = windows.slice(0, held_out);
   const auto steps = options.epochs * ((training.size(0) + kBatch - 1) / kBatch);
-  auto window_count = windows.size(0);
   std::cout << options.epochs << " epochs, " << steps << " steps" << std::endl;
 
   LanguageModel model;
@@ -206,8 +207,9 @@ void train(const Options& options) {
   cairn::EpochCounter epochs(options.epochs);
   std::int64_t step = 0;
 
-  cairn::Checkpointer checkpointer(
-      options.store, {.log = [](std::string_view message) { std::cout << message << std::endl; }});
+  // The log tells which damaged checkpoints recovery passed over, and the like.
+  const auto log = [](std::string_view message) { std::cout << " [" << message << "]\n"; };
+  cairn::Checkpointer checkpointer(options.store, {.log = log});
   checkpointer.add_recoverable("model", model)
       .add_recoverable("optimizer", optimizer)
       .add_recoverable("schedule", schedule)
@@ -215,14 +217,11 @@ void train(const Options& options) {
       .add_recoverable("generator", at::detail::getDefaultCPUGenerator())  // Dropout, shuffling.
       .add_recoverable("epochs", epochs)
       .add_recoverable("step", step)
-      .add_recoverable("windows", window_count);
+      .add_recoverable("text", text);  // Never changes, so all checkpoints share one copy of it.
 
-  const auto recovery = checkpointer.recover_if_possible();
-  for (const auto& passed : recovery.passed_over) {
-    std::cout << "passed over " << passed.checkpoint.name << ": " << passed.reason << std::endl;
+  if (const auto from = checkpointer.recover_if_possible()) {
+    std::cout << "resumed from " << from->name << std::endl;
   }
-  if (recovery) std::cout << "resumed from " << recovery->name << std::endl;
-  if (window_count != windows.size(0)) throw std::runtime_error("the store is of another text");
 
   const auto save = [&](const std::string& name, bool end_of_epoch, double loss) {
     std::cout << "epoch " << epochs.current() << "  step " << step << "/" << steps << "  loss "
@@ -236,6 +235,7 @@ void train(const Options& options) {
     std::cout << "  saved " << name << std::endl;
   };
 
+  const cairn::StopSignal stop;  // SIGTERM and SIGUSR1 ask for a save and an end.
   for (const auto epoch : epochs) {
     while (const auto rows = sampler.next(kBatch)) {  // After a resume: the rest of the epoch.
       const Tensor batch = training.index_select(
@@ -246,8 +246,12 @@ void train(const Options& options) {
       optimizer.step();
       ++step;
       if (!options.losses.empty()) append_loss(options.losses, step, loss.item<float>());
-      if (step % options.save_every == 0) {
+      if (step % options.save_every == 0 || stop.requested()) {
         save("step-" + std::to_string(step), /*end_of_epoch=*/false, loss.item<double>());
+      }
+      if (stop.requested()) {
+        std::cout << "stopped as asked; start again to go on" << std::endl;
+        return;
       }
     }
     // Before the save, so that what it saves is the beginning of the next epoch.

@@ -64,8 +64,8 @@ class Child {
     }
   }
 
-  void kill() {
-    if (!status_) ::kill(pid_, SIGKILL);
+  void kill(int signal = SIGKILL) {
+    if (!status_) ::kill(pid_, signal);
   }
 
   /// Waits for the end; the status as of waitpid.

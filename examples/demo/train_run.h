@@ -32,8 +32,7 @@ class TrainRun {
  public:
   explicit TrainRun(const std::vector<std::string>& command) : child_(command) {}
 
-  /// Waits for the next event. Errors: std::runtime_error when there is none for a minute, or when
-  /// a save or a line ends in an unexpected way.
+  /// Waits for the next event. Errors: std::runtime_error when there is none for a minute.
   Event next() {
     for (;;) {
       if (auto event = parse()) return *event;
@@ -49,11 +48,13 @@ class TrainRun {
   int wait() { return child_.wait(); }
 
   /// As far as events were read: it has entered a save and not left it.
-  bool in_save() const { return saving_; }
+  bool in_save() const { return saving_step_.has_value(); }
   /// As far as events were read: its start is over, by recovery or by a first save.
   bool recovered() const { return recovered_; }
   /// As far as events were read: its store holds a checkpoint.
   bool committed() const { return committed_; }
+  /// The last line that was read, whole or not.
+  const std::string& last_line() const { return last_line_; }
   const std::string& output() const { return output_; }
   Clock::time_point started_at() const { return started_at_; }
 
@@ -63,19 +64,22 @@ class TrainRun {
     const std::string_view rest = std::string_view(output_).substr(parsed_);
     const auto end = rest.find('\n');
     const std::string line(rest.substr(0, end));
-    if (!saving_ && line.find("  saving") != std::string::npos) {
-      saving_ = recovered_ = true;
-      return Event{Event::Kind::kSaving, line, step_of(line), Clock::now()};
+    const auto event = [&line](Event::Kind kind, std::int64_t step) {
+      return Event{kind, line, step, Clock::now()};
+    };
+    if (!saving_step_ && line.find("  saving") != std::string::npos) {
+      last_line_ = line;
+      recovered_ = true;
+      saving_step_ = step_of(line);
+      return event(Event::Kind::kSaving, *saving_step_);
     }
     if (end == std::string_view::npos) return std::nullopt;
     parsed_ += end + 1;
+    last_line_ = line;
     if (line.starts_with("resumed")) recovered_ = committed_ = true;
-    if (!std::exchange(saving_, false)) return Event{Event::Kind::kLine, line, 0, Clock::now()};
-    if (line.find("  saved ") == std::string::npos) {
-      throw std::runtime_error("a save failed: " + line);
-    }
+    if (line.find("  saved ") == std::string::npos) return event(Event::Kind::kLine, 0);
     committed_ = true;
-    return Event{Event::Kind::kSaved, line, step_of(line), Clock::now()};
+    return event(Event::Kind::kSaved, std::exchange(saving_step_, std::nullopt).value());
   }
 
   static std::int64_t step_of(const std::string& line) {
@@ -88,8 +92,9 @@ class TrainRun {
   Child child_;
   std::string output_ = {};
   std::size_t parsed_ = 0;
+  std::string last_line_ = {};
   bool ended_ = false;
-  bool saving_ = false;
+  std::optional<std::int64_t> saving_step_ = {};
   bool recovered_ = false;
   bool committed_ = false;
 };
