@@ -7,8 +7,10 @@ usage="usage: $0 BUILD_DIR [--keep] [OPTION]...   (OPTIONs: BUILD_DIR/bin/exampl
 [[ $# -ge 1 && -d $1/bin ]] || { echo "$usage" >&2; exit 2; }
 build=$(cd "$1" && pwd)
 shift
-keep=
-if [[ ${1:-} == --keep ]]; then keep=1; shift; fi
+keep='' options=()
+for word in "$@"; do
+  if [[ $word == --keep ]]; then keep=1; else options+=("$word"); fi
+done
 
 # In the build directory rather than in /tmp, which may be memory: flushes shall reach a disk.
 directory=$(mktemp -d "$build/demo.XXXXXX")
@@ -20,4 +22,5 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-"$build/bin/examples/demo" --programs "$build/bin" --directory "$directory" "$@"
+"$build/bin/examples/demo" --programs "$build/bin" --directory "$directory" \
+  "${options[@]}"
