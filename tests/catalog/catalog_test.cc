@@ -386,8 +386,11 @@ TEST_F(CatalogTest, ReservesSpaceBehindTheFile) {
     t.put_info(info_row(30));
     for (std::uint64_t i = 0; i < 2000; ++i) t.put_chunk(chunk_key_of(3000 + i), chunk_row(i));
   });
-  EXPECT_GT(catalog.file_bytes(), bytes);
-  EXPECT_EQ(file.allocated_bytes(), reserved);
+  const std::uint64_t grown_bytes = catalog.file_bytes() - bytes;
+  EXPECT_GT(grown_bytes, 64 * 1024U);
+  // Where written and reserved space alternate, a file system may need some blocks for its own map of
+  // the file, which stat(2) counts with the data.
+  EXPECT_LT(file.allocated_bytes(), reserved + grown_bytes / 2);
 }
 
 }  // namespace
