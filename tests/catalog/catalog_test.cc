@@ -388,8 +388,8 @@ TEST_F(CatalogTest, ReservesSpaceBehindTheFile) {
   });
   const std::uint64_t grown_bytes = catalog.file_bytes() - bytes;
   EXPECT_GT(grown_bytes, 64 * 1024U);
-  // Where written and reserved space alternate, a file system may need some blocks for its own map of
-  // the file, which stat(2) counts with the data.
+  // Where written and reserved space alternate, a file system may need some blocks for its own map
+  // of the file, which stat(2) counts with the data.
   EXPECT_LT(file.allocated_bytes(), reserved + grown_bytes / 2);
 }
 
