@@ -1,6 +1,7 @@
 // The store: a directory that holds checkpoints, and the handle that saves, deletes and opens them.
 #pragma once
 
+#include <cairn/async.h>
 #include <cairn/checkpoint.h>
 #include <cairn/error.h>
 #include <cairn/meta_value.h>
@@ -177,6 +178,21 @@ class Store {
   /// Errors: invalid_argument (a name, a shape, a value); already_exists; no_space (nothing
   /// changed, the handle stays usable); io (a failed flush poisons the handle); commit_unknown.
   SaveResult save(const CheckpointState& state, const SaveOptions& options = {});
+
+  /// Saves `state` as `save` does, but returns as soon as its tensors may change.
+  ///
+  /// What is saved is the state at the time of the call. The call waits for hashing all of it and
+  /// copying what is new, not for the disk; writing, flushing, the commit and what it deletes go on
+  /// behind. `options.retention` is asked before the call returns, on its thread.
+  /// At most one such save is on its way: another one waits for it, or is skipped, as `async` says.
+  /// Every other change of the store waits for it, too, so that changes take effect in the order of
+  /// their calls; so does the destructor. After a crash the save is there or not, as with `save`.
+  /// Listing, opening and loading do not wait; a checkpoint is listed once it is durable. Memory: a
+  /// copy of the new bytes, kept for the next save; see `AsyncOptions`. Errors: invalid_argument,
+  /// already_exists and not_found at the call. Others through the future; one that `get` did not
+  /// tell is thrown by the next change, which then does nothing else.
+  SaveFuture<SaveResult> save_async(const CheckpointState& state, const SaveOptions& options = {},
+                                    const AsyncOptions& async = {});
 
   /// Deletes checkpoints, all of them or none, in one commit. Works on a full disk.
   /// Errors: not_found; otherwise as `save`.

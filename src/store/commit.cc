@@ -10,6 +10,7 @@
 #include <cairn/error.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -109,8 +110,16 @@ void Writer::poison(std::string why) {
 }
 
 std::vector<CheckpointInfo> Writer::checkpoints() const {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(infos_mutex_);
   return infos_;
+}
+
+std::vector<format::RootEntry> Writer::damaged_entries() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<format::RootEntry> damaged;
+  std::copy_if(root_.checkpoints.begin(), root_.checkpoints.end(), std::back_inserter(damaged),
+               [](const format::RootEntry& entry) { return entry.damaged; });
+  return damaged;
 }
 
 SaveResult Writer::commit(const Change& change) {
@@ -171,57 +180,79 @@ void Writer::publish(const Change& change, SaveResult& result) {
 // ---- step 2: the plan
 // -----------------------------------------------------------------------------
 
+/// Who comes and who goes: what the caller named, what is replaced, what the retention rule says.
+struct Writer::Choice {
+  const NewCheckpoint* add = nullptr;  // null as well when the rule keeps not even this one
+  CheckpointInfo coming{};
+  std::set<std::uint64_t> going{};
+  bool comes_and_goes = false;
+};
+
+Writer::Choice Writer::choose(const Change& change) const {
+  Choice choice{.add = change.add, .going = {change.remove.begin(), change.remove.end()}};
+  if (change.add == nullptr) return choice;
+  const NewCheckpoint& add = *change.add;
+  CheckpointInfo& coming = choice.coming;
+  coming.id = info_.next_id;
+  coming.sequence = highest_sequence_ + 1;
+  coming.created_unix_ns = add.created_unix_ns;
+  coming.meta = add.meta;
+  coming.name = add.name;
+  const auto taken = [&](std::string_view name) {
+    return std::find_if(infos_.begin(), infos_.end(),
+                        [&](const CheckpointInfo& info) { return info.name == name; });
+  };
+  if (coming.name.empty()) {
+    coming.name = "ckpt-" + std::to_string(coming.id);
+    while (taken(coming.name) != infos_.end()) coming.name += '+';
+  }
+  if (const auto holder = taken(coming.name); holder != infos_.end()) {
+    if (!add.replace) {
+      throw Error(ErrorCode::kAlreadyExists,
+                  "a checkpoint named " + base::quoted(coming.name) + " exists (id " +
+                      std::to_string(holder->id) + "); choose another name, or set replace",
+                  {.path = pack_.path().parent_path()});
+    }
+    choice.going.insert(holder->id);
+  }
+  const format::IndexSummary summary =
+      format::summarize({.meta = add.meta, .recoverables = add.recoverables});
+  coming.recoverables = summary.recoverables;
+  coming.tensors = summary.tensors;
+  coming.logical_bytes = summary.logical_bytes;
+  if (change.retention) {
+    std::vector<CheckpointInfo> newest_first{coming};
+    for (auto info = infos_.rbegin(); info != infos_.rend(); ++info) {
+      if (!choice.going.contains(info->id)) newest_first.push_back(*info);
+    }
+    for (const std::uint64_t id : change.retention(newest_first)) choice.going.insert(id);
+    choice.comes_and_goes = choice.going.erase(coming.id) > 0;
+    if (choice.comes_and_goes) choice.add = nullptr;
+  }
+  return choice;
+}
+
+std::vector<std::uint64_t> Writer::deletes_of(const NewCheckpoint& add,
+                                              const RetentionCallback& retention) const {
+  const std::lock_guard lock(mutex_);
+  const Choice choice = choose({.add = &add, .retention = retention});
+  std::vector<std::uint64_t> ids(choice.going.begin(), choice.going.end());
+  if (choice.comes_and_goes) ids.push_back(choice.coming.id);
+  return ids;
+}
+
 void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   plan.root = {.sequence = highest_sequence_ + 1,
                .parent_sequence = info_.sequence,
                .parent_digest = info_.root.digest,
                .next_id = info_.next_id};
 
-  // Who goes: what the caller named, what is replaced, what the retention rule says.
-  std::set<std::uint64_t> going(change.remove.begin(), change.remove.end());
-  const NewCheckpoint* add = change.add;
-  CheckpointInfo coming;
-  if (add != nullptr) {
-    coming.id = info_.next_id;
-    coming.sequence = plan.root.sequence;
-    coming.created_unix_ns = add->created_unix_ns;
-    coming.meta = add->meta;
-    coming.name = add->name;
-    const auto taken = [&](std::string_view name) {
-      return std::find_if(infos_.begin(), infos_.end(),
-                          [&](const CheckpointInfo& info) { return info.name == name; });
-    };
-    if (coming.name.empty()) {
-      coming.name = "ckpt-" + std::to_string(coming.id);
-      while (taken(coming.name) != infos_.end()) coming.name += '+';
-    }
-    if (const auto holder = taken(coming.name); holder != infos_.end()) {
-      if (!add->replace) {
-        throw Error(ErrorCode::kAlreadyExists,
-                    "a checkpoint named " + base::quoted(coming.name) + " exists (id " +
-                        std::to_string(holder->id) + "); choose another name, or set replace",
-                    {.path = pack_.path().parent_path()});
-      }
-      going.insert(holder->id);
-    }
-    const format::IndexSummary summary =
-        format::summarize({.meta = add->meta, .recoverables = add->recoverables});
-    coming.recoverables = summary.recoverables;
-    coming.tensors = summary.tensors;
-    coming.logical_bytes = summary.logical_bytes;
-  }
-  if (add != nullptr && change.retention) {
-    std::vector<CheckpointInfo> newest_first{coming};
-    for (auto info = infos_.rbegin(); info != infos_.rend(); ++info) {
-      if (!going.contains(info->id)) newest_first.push_back(*info);
-    }
-    for (const std::uint64_t id : change.retention(newest_first)) going.insert(id);
-    if (going.erase(coming.id) > 0) {  // a rule that keeps nothing: it comes and goes at once
-      add = nullptr;
-      result.deleted.push_back(coming.id);
-    }
-    result.saved = coming;
-  }
+  Choice choice = choose(change);
+  const NewCheckpoint* add = choice.add;
+  const CheckpointInfo& coming = choice.coming;
+  std::set<std::uint64_t>& going = choice.going;
+  if (choice.comes_and_goes) result.deleted.push_back(coming.id);
+  if (change.add != nullptr) result.saved = coming;
 
   std::vector<const format::RootEntry*> removed;
   for (std::size_t i = 0; i < infos_.size(); ++i) {
@@ -258,7 +289,6 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   if (add != nullptr) {
     plan.adds = true;
     plan.infos.push_back(coming);
-    result.saved = coming;
     for (const ChunkContent& chunk : add->chunks) plan.references.add(chunk.key);
   }
   plan.references.remove_checkpoints(pack_, info_.data_end, removed, plan.root.checkpoints);
@@ -322,7 +352,9 @@ void Writer::plan_healing(const NewCheckpoint& add, Plan& plan) {
   for (const format::RootEntry& entry : root_.checkpoints) {
     if (!entry.damaged) continue;
     if (contents.empty()) {
-      for (const ChunkContent& chunk : add.chunks) contents.emplace(chunk.key, &chunk);
+      for (const ChunkContent& chunk : add.chunks) {
+        if (chunk.fill) contents.emplace(chunk.key, &chunk);
+      }
     }
     format::Index index;
     try {
@@ -503,7 +535,10 @@ void Writer::take_over(Plan& plan) {
   info_.data_end = plan.slot.data_end;
   info_.transaction = plan.transaction;
   root_ = std::move(plan.root);
-  infos_ = std::move(plan.infos);
+  {
+    const std::lock_guard lock(infos_mutex_);
+    infos_ = std::move(plan.infos);
+  }
   free_space_.finish();
   must_supersede_ = false;
 }

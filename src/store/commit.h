@@ -34,7 +34,8 @@
 namespace cairn::store {
 
 /// A chunk of a new checkpoint: `fill` gets exactly `key.plain_bytes` bytes to fill, is called only
-/// if the chunk is not stored yet, and may be called on any thread.
+/// if the chunk is not stored yet, and may be called on any thread. It may be null for a chunk that
+/// is sure to be stored.
 struct ChunkContent {
   catalog::ChunkKey key{};
   std::function<void(std::span<std::byte>)> fill{};
@@ -76,15 +77,24 @@ class Writer {
   /// there are slots that cannot be read.
   void renew_roots();
 
-  /// All checkpoints, ascending by id.
+  /// The ids that a commit of `add` would delete: by its name, and by `retention`, which is asked.
+  /// Errors: already_exists; not_found.
+  std::vector<std::uint64_t> deletes_of(const NewCheckpoint& add,
+                                        const RetentionCallback& retention) const;
+
+  /// All checkpoints, ascending by id. Waits for no commit.
   std::vector<CheckpointInfo> checkpoints() const;
+  /// Those that are known to be damaged.
+  std::vector<format::RootEntry> damaged_entries() const;
 
  private:
   struct Plan;
+  struct Choice;
 
   void require_usable() const;
   void publish(const Change& change, SaveResult& result);
   void publish_nothing();
+  Choice choose(const Change& change) const;
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
   /// Writes good bytes over stored ones that are not, among the chunks that the new checkpoint
@@ -107,6 +117,7 @@ class Writer {
   catalog::InfoRow info_;
   format::Root root_;
   std::vector<CheckpointInfo> infos_;  // in step with root_.checkpoints
+  mutable std::mutex infos_mutex_;     // for those who read `infos_` during a commit
   pack::FreeSpace free_space_;
   pack::SlotTable slots_;
   std::uint64_t highest_sequence_ = 0;

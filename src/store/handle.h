@@ -3,6 +3,7 @@
 
 #include "catalog/catalog.h"
 #include "pack/pack_file.h"
+#include "store/async_saver.h"
 #include "store/commit.h"
 #include "store/locks.h"
 #include "store/paths.h"
@@ -33,6 +34,10 @@ class StoreHandle {
   void require_not_forked() const;
   /// Errors: forked; invalid_argument for a read-only handle.
   Writer& writer();
+  /// Gives changes their turn. Errors: as `writer`.
+  AsyncSaver& saver();
+  /// Waits for a save on its way.
+  void settle() noexcept;
   bool is_writable() const noexcept { return writer_ != nullptr; }
 
   void log(std::string_view message) const;
@@ -46,11 +51,13 @@ class StoreHandle {
   StoreOptions options_;
   OpenReport report_;
   std::uint64_t fork_generation_;
-  // Closed in reverse: the writer, the catalog, the pack, and last the locks.
+  // Closed in reverse: the saver, which waits for a save on its way, the writer, the catalog, the
+  // pack, and last the locks.
   StoreLocks locks_;
   pack::PackFile pack_;
   catalog::Catalog catalog_;
   std::unique_ptr<Writer> writer_;
+  std::unique_ptr<AsyncSaver> saver_;
 };
 
 }  // namespace cairn::store

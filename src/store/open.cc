@@ -176,6 +176,8 @@ class Opening {
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
     handle->writer_ =
         std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log);
+    handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
+                                                  handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
     // stranded or passed over: from here on, no later rebuild can find another.
     if (handle->report_.rebuilt_catalog || stranded) {
@@ -301,6 +303,15 @@ Writer& StoreHandle::writer() {
                 {.path = paths_.directory});
   }
   return *writer_;
+}
+
+AsyncSaver& StoreHandle::saver() {
+  writer();  // for its errors
+  return *saver_;
+}
+
+void StoreHandle::settle() noexcept {
+  if (saver_) saver_->wait();
 }
 
 void StoreHandle::log(std::string_view message) const {

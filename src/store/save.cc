@@ -25,7 +25,7 @@ Metadata complete(Metadata meta, bool end_of_epoch, std::int64_t now_ns) {
 }  // namespace
 
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
-                      std::uint64_t chunk_bytes) {
+                      std::uint64_t chunk_bytes, const ChunkVisitor& visit) {
   if (!options.name.empty()) {
     if (const auto problem = format::checkpoint_name_problem(options.name)) {
       throw Error(ErrorCode::kInvalidArgument, "a checkpoint cannot have the name " +
@@ -47,21 +47,25 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
     thread_local io::AlignedBuffer buffer;
     const PlannedChunk& chunk = planned[i];
     if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
-    const format::ChunkId id = base::xxh3_128(view_or_fill(chunk, buffer.span()));
-    checkpoint.chunks[i].key = {.id = id, .plain_bytes = chunk.plain_bytes};
-    // What is written is hashed once more, in the cache where it was copied to: a tensor that
-    // another thread changes meanwhile must fail this save, not a later load.
-    checkpoint.chunks[i].fill = [&chunk, id](std::span<std::byte> out) {
+    const auto bytes = view_or_fill(chunk, buffer.span());
+    const format::ChunkId id = base::xxh3_128(bytes);
+    ChunkContent& content = checkpoint.chunks[i];
+    content.key = {.id = id, .plain_bytes = chunk.plain_bytes};
+    content.fill = [&chunk, id](std::span<std::byte> out) {
       fill(chunk, out);
-      if (base::xxh3_128(out) != id) {
-        throw Error(ErrorCode::kIo,
-                    "tensor " + base::quoted(chunk.pieces.front().tensor->key) +
-                        " (or one that shares its chunk) changed while it was being saved; "
-                        "nothing was saved. Do not change tensors during a save");
-      }
+      require_unchanged(out, id, chunk.pieces.front().tensor->key);
     };
+    if (visit) visit(chunk, content, bytes);
   });
   return taken;
+}
+
+void require_unchanged(std::span<const std::byte> bytes, const format::ChunkId& id,
+                       std::string_view tensor) {
+  if (base::xxh3_128(bytes) == id) return;
+  throw Error(ErrorCode::kIo, "tensor " + base::quoted(tensor) +
+                                  " (or one that shares its chunk) changed while it was being "
+                                  "saved; nothing was saved. Do not change tensors during a save");
 }
 
 }  // namespace cairn::store

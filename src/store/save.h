@@ -7,8 +7,12 @@
 #include <cairn/state.h>
 #include <cairn/store.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
+#include <string_view>
 
 namespace cairn::store {
 
@@ -18,9 +22,20 @@ struct TakenState {
   NewCheckpoint checkpoint{};
 };
 
+/// Sees each chunk right after it was hashed, while its bytes are in the cache, and may give it
+/// another `fill`. Threads: called on several at once.
+using ChunkVisitor =
+    std::function<void(const PlannedChunk&, ChunkContent&, std::span<const std::byte> bytes)>;
+
 /// Cuts and hashes on several threads; copies nothing that lies in memory in one piece.
 /// Errors: invalid_argument for a state or options that cannot be saved; io (a source).
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
-                      std::uint64_t chunk_bytes);
+                      std::uint64_t chunk_bytes, const ChunkVisitor& visit = {});
+
+/// What is written is hashed once more, in the cache where it was copied to: a tensor that another
+/// thread changes meanwhile must fail this save, not a later load.
+/// Errors: io, naming the tensor.
+void require_unchanged(std::span<const std::byte> bytes, const format::ChunkId& id,
+                       std::string_view tensor);
 
 }  // namespace cairn::store

@@ -28,8 +28,17 @@ using store::StoreHandle;
 Store::Store(const std::filesystem::path& directory, const StoreOptions& options)
     : handle_(StoreHandle::open(directory, options)) {}
 Store::Store(Store&&) noexcept = default;
-Store& Store::operator=(Store&&) noexcept = default;
-Store::~Store() = default;
+Store& Store::operator=(Store&& other) noexcept {
+  if (this != &other) {
+    if (handle_) handle_->settle();
+    handle_ = std::move(other.handle_);
+  }
+  return *this;
+}
+// An open `Checkpoint` may keep the handle alive; a save on its way must be done all the same.
+Store::~Store() {
+  if (handle_) handle_->settle();
+}
 
 const std::filesystem::path& Store::directory() const {
   return handle_->paths().directory;
@@ -75,29 +84,44 @@ Checkpoint Store::open(std::uint64_t id) const {
 }
 
 SaveResult Store::save(const CheckpointState& state, const SaveOptions& options) {
-  store::Writer& writer = handle_->writer();
+  store::AsyncSaver& saver = handle_->saver();
   const store::TakenState taken =
       store::take_state(state, options, handle_->pack().superblock().chunk_bytes);
-  return writer.commit({.add = &taken.checkpoint, .retention = options.retention});
+  return saver.change([&] {
+    return handle_->writer().commit({.add = &taken.checkpoint, .retention = options.retention});
+  });
 }
 
+SaveFuture<SaveResult> Store::save_async(const CheckpointState& state, const SaveOptions& options,
+                                         const AsyncOptions& async) {
+  return handle_->saver().save(state, options, async);
+}
+
+namespace {
+
+void make_change(store::StoreHandle& handle, const store::Change& change) {
+  handle.saver().change([&] { return handle.writer().commit(change); });
+}
+
+}  // namespace
+
 void Store::remove(std::span<const std::uint64_t> ids) {
-  store::Writer& writer = handle_->writer();
-  if (!ids.empty()) writer.commit({.remove = {ids.begin(), ids.end()}});
+  handle_->writer();  // for its errors
+  if (!ids.empty()) make_change(*handle_, {.remove = {ids.begin(), ids.end()}});
 }
 
 void Store::set_pinned(std::span<const std::uint64_t> ids, bool pinned) {
-  store::Writer& writer = handle_->writer();
+  handle_->writer();
   store::Change change;
   for (const std::uint64_t id : ids) change.flags.push_back({.id = id, .pinned = pinned});
-  if (!ids.empty()) writer.commit(change);
+  if (!ids.empty()) make_change(*handle_, change);
 }
 
 void Store::set_damaged(std::span<const std::uint64_t> ids, bool damaged) {
-  store::Writer& writer = handle_->writer();
+  handle_->writer();
   store::Change change;
   for (const std::uint64_t id : ids) change.flags.push_back({.id = id, .damaged = damaged});
-  if (!ids.empty()) writer.commit(change);
+  if (!ids.empty()) make_change(*handle_, change);
 }
 
 VerifyReport Store::verify(std::span<const std::uint64_t> ids) const {

@@ -188,41 +188,77 @@ SaveResult Checkpointer::save_checkpoint(const SaveOptions& options) {
   return impl_->store.save(state, options);
 }
 
+SaveFuture<SaveResult> Checkpointer::save_checkpoint_async(const SaveOptions& options,
+                                                           const AsyncOptions& async) {
+  const CheckpointState state = take_state(impl_->registry, options.end_of_epoch);
+  return impl_->store.save_async(state, options, async);
+}
+
+namespace {
+
+/// Asks the rule of a `save_and_keep_only` while it is saved, and makes its result afterwards.
+class KeepOnly {
+ public:
+  /// Lifetime: `keep` must live until the store has asked the rule.
+  KeepOnly(const Store& store, const SaveOptions& options, const KeepOptions& keep)
+      : options_(options) {
+    if (options.retention) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "save_and_keep_only decides itself what to delete: leave `.retention` empty, or "
+                  "use save_checkpoint");
+    }
+    if (options.replace && !options.name.empty()) replaced_ = store.find_by_name(options.name);
+    options_.retention = [plan = plan_, &keep](std::span<const CheckpointInfo> checkpoints) {
+      *plan = plan_retention(checkpoints, keep);
+      return ids_of(plan->deleted);
+    };
+  }
+
+  const SaveOptions& options() const { return options_; }
+
+  SaveAndKeepResult result(SaveResult saved) {
+    if (replaced_) tell_replaced();
+    return {.saved = std::move(saved.saved),
+            .new_bytes = saved.new_bytes,
+            .new_chunks = saved.new_chunks,
+            .kept = std::move(plan_->kept),
+            .deleted = std::move(plan_->deleted)};
+  }
+
+ private:
+  void tell_replaced() {
+    const auto is_replaced = [&](const RetentionDecision& decision) {
+      return decision.checkpoint.id == replaced_->id;
+    };
+    std::erase_if(plan_->kept, is_replaced);
+    std::erase_if(plan_->deleted, is_replaced);
+    const auto newer = [&](const RetentionDecision& decision) {
+      return decision.checkpoint.sequence > replaced_->sequence;
+    };
+    const auto at = std::partition_point(plan_->deleted.begin(), plan_->deleted.end(), newer);
+    plan_->deleted.insert(at, {.checkpoint = *replaced_, .rule = "replaced"});
+  }
+
+  SaveOptions options_;
+  std::optional<CheckpointInfo> replaced_;
+  std::shared_ptr<RetentionPlan> plan_ = std::make_shared<RetentionPlan>();
+};
+
+}  // namespace
+
 SaveAndKeepResult Checkpointer::save_and_keep_only(const SaveOptions& options,
                                                    const KeepOptions& keep) {
-  if (options.retention) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "save_and_keep_only decides itself what to delete: leave `.retention` empty, or "
-                "use save_checkpoint");
-  }
-  std::optional<CheckpointInfo> replaced;
-  if (options.replace && !options.name.empty()) {
-    replaced = impl_->store.find_by_name(options.name);
-  }
-  RetentionPlan plan;
-  SaveOptions with_retention = options;
-  with_retention.retention = [&](std::span<const CheckpointInfo> checkpoints) {
-    plan = plan_retention(checkpoints, keep);
-    return ids_of(plan.deleted);
-  };
-  SaveResult saved = save_checkpoint(with_retention);
-  const auto is_replaced = [&](const RetentionDecision& decision) {
-    return decision.checkpoint.id == replaced->id;
-  };
-  if (replaced) {
-    std::erase_if(plan.kept, is_replaced);
-    std::erase_if(plan.deleted, is_replaced);
-    const auto newer = [&](const RetentionDecision& decision) {
-      return decision.checkpoint.sequence > replaced->sequence;
-    };
-    const auto at = std::partition_point(plan.deleted.begin(), plan.deleted.end(), newer);
-    plan.deleted.insert(at, {.checkpoint = *replaced, .rule = "replaced"});
-  }
-  return {.saved = std::move(saved.saved),
-          .new_bytes = saved.new_bytes,
-          .new_chunks = saved.new_chunks,
-          .kept = std::move(plan.kept),
-          .deleted = std::move(plan.deleted)};
+  KeepOnly keep_only(impl_->store, options, keep);
+  return keep_only.result(save_checkpoint(keep_only.options()));
+}
+
+SaveFuture<SaveAndKeepResult> Checkpointer::save_and_keep_only_async(const SaveOptions& options,
+                                                                     const KeepOptions& keep,
+                                                                     const AsyncOptions& async) {
+  KeepOnly keep_only(impl_->store, options, keep);
+  auto future = save_checkpoint_async(keep_only.options(), async);
+  return std::move(future).map<SaveAndKeepResult>(
+      [keep_only](SaveResult saved) mutable { return keep_only.result(std::move(saved)); });
 }
 
 RetentionPlan Checkpointer::plan_save_and_keep_only(const SaveOptions& options,

@@ -1,6 +1,7 @@
 // The checkpointer: saves and loads the state of a LibTorch training job as a whole.
 #pragma once
 
+#include <cairn/async.h>
 #include <cairn/checkpoint.h>
 #include <cairn/error.h>
 #include <cairn/retention.h>
@@ -118,6 +119,22 @@ class Checkpointer {
   /// retention of its own.
   SaveAndKeepResult save_and_keep_only(const SaveOptions& options = {},
                                        const KeepOptions& keep = {});
+
+  /// As `save_checkpoint`, but returns as soon as the registered objects may change again: when all
+  /// tensors are hashed and what is new is copied. The rest goes on behind; see `Store::save_async`
+  /// for the order of saves, for errors, and for what happens when they come faster than the disk
+  /// is. The destructor waits.
+  ///
+  ///     auto saving = checkpointer.save_checkpoint_async({.meta = {{"loss", loss}}});
+  ///     ...                   // train on
+  ///     saving.get();         // durable now; throws what went wrong
+  SaveFuture<SaveResult> save_checkpoint_async(const SaveOptions& options = {},
+                                               const AsyncOptions& async = {});
+  /// As `save_and_keep_only`, in the same way. `keep` is asked before the call returns.
+  SaveFuture<SaveAndKeepResult> save_and_keep_only_async(const SaveOptions& options = {},
+                                                         const KeepOptions& keep = {},
+                                                         const AsyncOptions& async = {});
+
   /// What `save_and_keep_only` would keep and delete; changes nothing. The checkpoint that would be
   /// saved stands in the plan with an id above all others and without sizes.
   RetentionPlan plan_save_and_keep_only(const SaveOptions& options = {},
