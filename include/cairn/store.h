@@ -117,17 +117,29 @@ struct StoreStats {
   std::uint64_t format_version = 0;
   std::uint64_t checkpoints = 0;
   std::uint64_t sequence = 0;
-  std::uint64_t chunks = 0;          ///< Distinct chunks.
-  std::uint64_t logical_bytes = 0;   ///< Of all tensors of all checkpoints.
-  std::uint64_t stored_bytes = 0;    ///< Of live extents: chunks, index records, roots.
-  std::uint64_t free_bytes = 0;      ///< Of free extents below the end of data.
-  std::uint64_t reusable_bytes = 0;  ///< The part of `free_bytes` that the next commit may use.
-  std::uint64_t pack_bytes = 0;      ///< Length of the pack.
+  std::uint64_t chunks = 0;           ///< Distinct chunks.
+  std::uint64_t logical_bytes = 0;    ///< Of all tensors of all checkpoints.
+  std::uint64_t stored_bytes = 0;     ///< Of live extents: chunks, index records, roots.
+  std::uint64_t free_bytes = 0;       ///< Of free extents below the end of data.
+  std::uint64_t reusable_bytes = 0;   ///< The part of `free_bytes` that the next commit may use.
+  std::uint64_t pack_bytes = 0;       ///< Length of the pack.
+  std::uint64_t allocated_bytes = 0;  ///< What the pack occupies on the disk, holes excluded.
   std::uint64_t catalog_bytes = 0;
   std::uint64_t chunk_bytes = 0;
   /// The reader with the oldest snapshot that holds freed extents back, if any.
   std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
   std::uint64_t held_back_bytes = 0;
+};
+
+/// What `compact` gave back to the file system.
+struct CompactReport {
+  std::uint64_t pack_bytes_before = 0;
+  std::uint64_t pack_bytes = 0;  ///< Length of the pack.
+  std::uint64_t allocated_bytes_before = 0;
+  std::uint64_t allocated_bytes = 0;  ///< What it occupies on the disk, holes excluded.
+  bool can_punch = true;              ///< Whether the file system can make holes.
+  /// A reader whose snapshot holds some of it back, if any; once it has gone, compact again.
+  std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
 };
 
 /// What opening had to do or noticed besides opening.
@@ -205,6 +217,13 @@ class Store {
   /// Reads and checks the whole store, or only the named checkpoints.
   VerifyReport verify(std::span<const std::uint64_t> ids = {}) const;
   StoreStats stat() const;
+  /// Gives free space back to the file system: cuts the pack at the end of data, and makes holes
+  /// below it. Nothing is moved. Later saves are slower where they fill holes again, so this is for
+  /// stores that will not soon grow again.
+  ///
+  /// Durability: as every change; what was not given back after a crash stays free.
+  /// Cost: three commits that change nothing, and a call for each hole.
+  CompactReport compact();
   /// For each checkpoint alone: the bytes of extents that deleting it would free.
   std::vector<std::uint64_t> bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const;
 

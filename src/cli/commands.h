@@ -18,6 +18,7 @@ Command unpin_command();
 Command verify_command();
 Command repair_command();
 Command stat_command();
+Command compact_command();
 
 /// In the order of the help page.
 std::span<const Command> all_commands();

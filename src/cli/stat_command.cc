@@ -29,6 +29,7 @@ void print_json(const StoreStats& stats, Output& output) {
   object["oldest_reader_pid"] =
       stats.oldest_reader_pid ? json_of(*stats.oldest_reader_pid) : Json();
   object["pack_bytes"] = json_of(stats.pack_bytes);
+  object["allocated_bytes"] = json_of(stats.allocated_bytes);
   object["catalog_bytes"] = json_of(stats.catalog_bytes);
   object["chunk_bytes"] = json_of(stats.chunk_bytes);
   object["dedup_ratio"] = dedup_ratio(stats);
@@ -46,7 +47,8 @@ void print_text(const StoreStats& stats, Output& output) {
                             dedup_ratio(stats)));
   row("free", fmt::format("{}, of which the next commit may use {}", human_bytes(stats.free_bytes),
                           human_bytes(stats.reusable_bytes)));
-  row("pack", human_bytes(stats.pack_bytes));
+  row("pack", fmt::format("{}, on disk {}", human_bytes(stats.pack_bytes),
+                          human_bytes(stats.allocated_bytes)));
   row("catalog", human_bytes(stats.catalog_bytes));
   if (stats.oldest_reader_pid) {
     row("oldest reader", fmt::format("process {}, holds back {}", *stats.oldest_reader_pid,

@@ -77,29 +77,49 @@ void FreeSpace::make_reusable(std::uint64_t offset) {
   insert(begin, joined);
 }
 
-Extent FreeSpace::allocate(std::uint64_t bytes) {
+FreeSpace::PieceMap::iterator FreeSpace::find_hole(std::uint64_t space, Fit fit) {
+  if (fit == Fit::kLowest) {
+    return std::find_if(pieces_.begin(), pieces_.end(), [&](const auto& entry) {
+      return entry.second.reusable && entry.second.bytes >= space;
+    });
+  }
+  const auto found = reusable_.lower_bound({space, 0});
+  return found == reusable_.end() ? pieces_.end() : pieces_.find(found->second);
+}
+
+FreeSpace::PieceMap::iterator FreeSpace::hole_at_end() {
+  if (pieces_.empty()) return pieces_.end();
+  const auto last = std::prev(pieces_.end());
+  const bool is_at_end = last->second.reusable && last->first + last->second.bytes == data_end_;
+  return is_at_end ? last : pieces_.end();
+}
+
+Extent FreeSpace::allocate(std::uint64_t bytes, Fit fit) {
   assert(bytes > 0);
   const std::uint64_t space = round_up(bytes, kAlignment);
-  const auto fit = reusable_.lower_bound({space, 0});
-  if (fit != reusable_.end()) {
-    const auto at = pieces_.find(fit->second);
-    const std::uint64_t offset = at->first;
-    Piece rest = at->second;
-    erase(at);
+  if (const auto hole = find_hole(space, fit); hole != pieces_.end()) {
+    const std::uint64_t offset = hole->first;
+    Piece rest = hole->second;
+    erase(hole);
     rest.bytes -= space;
     if (rest.bytes > 0) insert(offset + space, rest);
     return {.offset = offset, .bytes = bytes};
   }
   std::uint64_t offset = data_end_;
-  if (!pieces_.empty()) {  // a reusable hole right before the end is grown instead of left behind
-    const auto last = std::prev(pieces_.end());
-    if (last->second.reusable && last->first + last->second.bytes == data_end_) {
-      offset = last->first;
-      erase(last);
-    }
+  // A hole right before the end is grown instead of left behind.
+  if (const auto last = hole_at_end(); last != pieces_.end()) {
+    offset = last->first;
+    erase(last);
   }
   data_end_ = offset + space;
   return {.offset = offset, .bytes = bytes};
+}
+
+void FreeSpace::trim() {
+  const auto last = hole_at_end();
+  if (last == pieces_.end()) return;
+  data_end_ = last->first;
+  erase(last);
 }
 
 void FreeSpace::release(std::vector<Extent> extents, std::uint64_t transaction) {
@@ -171,6 +191,16 @@ std::vector<FreeExtent> FreeSpace::extents() const {
   all.reserve(pieces_.size());
   for (const auto& [offset, piece] : pieces_) {
     all.push_back({.offset = offset, .bytes = piece.bytes, .freed_by = piece.freed_by});
+  }
+  return all;
+}
+
+std::vector<FreeExtent> FreeSpace::reusable_extents() const {
+  std::vector<FreeExtent> all;
+  for (const auto& [offset, piece] : pieces_) {
+    if (piece.reusable) {
+      all.push_back({.offset = offset, .bytes = piece.bytes, .freed_by = piece.freed_by});
+    }
   }
   return all;
 }

@@ -27,6 +27,13 @@ struct FreeExtent {
   friend bool operator==(const FreeExtent&, const FreeExtent&) = default;
 };
 
+/// Which hole an extent goes to.
+enum class Fit {
+  kBest,    ///< The smallest that holds it, the lowest of equals. Keeps large holes for large
+            ///< chunks, and lets equal saves recycle each other's extents.
+  kLowest,  ///< The lowest that holds it, so that the end of the pack becomes free.
+};
+
 class FreeSpace {
  public:
   FreeSpace() = default;
@@ -35,11 +42,12 @@ class FreeSpace {
   /// Begins a change. Extents freed by transaction `horizon` or an earlier one may be written.
   void begin(std::uint64_t horizon);
 
-  /// Space for `bytes` bytes (above zero), rounded up to kAlignment: the smallest reusable extent
-  /// that holds it (the lowest of equals), else at the end. Best fit keeps large holes for large
-  /// chunks, and lets equal saves recycle each other's extents.
-  /// Returns the extent with `bytes` as asked for.
-  format::Extent allocate(std::uint64_t bytes);
+  /// Space for `bytes` bytes (above zero), rounded up to kAlignment: in a reusable hole, else at
+  /// the end. Returns the extent with `bytes` as asked for.
+  format::Extent allocate(std::uint64_t bytes, Fit fit = Fit::kBest);
+
+  /// Takes the end of data back to before a reusable hole that ends there.
+  void trim();
 
   /// Gives extents back as freed by `transaction`; neighbours among them become one.
   void release(std::vector<format::Extent> extents, std::uint64_t transaction);
@@ -58,6 +66,8 @@ class FreeSpace {
   /// Bytes that `transaction` freed and that may not be written yet.
   std::uint64_t waiting_bytes(std::uint64_t transaction) const;
   std::vector<FreeExtent> extents() const;
+  /// Those that may be written, by the horizon of the last `begin`.
+  std::vector<FreeExtent> reusable_extents() const;
 
  private:
   struct Piece {
@@ -75,6 +85,9 @@ class FreeSpace {
   void insert(std::uint64_t offset, const Piece& piece);
   void erase(PieceMap::iterator at);
   void make_reusable(std::uint64_t offset);
+  PieceMap::iterator find_hole(std::uint64_t space, Fit fit);
+  /// The reusable hole that ends at the end of data, or the end of the map.
+  PieceMap::iterator hole_at_end();
 
   PieceMap pieces_;                                             // by offset
   std::set<std::pair<std::uint64_t, std::uint64_t>> reusable_;  // bytes, offset

@@ -297,7 +297,7 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
     plan_new_checkpoint(*add, plan, result);
   }
   for (const Extent& extent : plan.references.freed_extents()) plan.released.push_back(extent);
-  plan_root(plan);
+  plan_root(plan, change.compact);
 
   // Released only after every allocation: what this commit frees, it cannot use.
   plan.released.push_back(info_.root.first);
@@ -380,15 +380,17 @@ void Writer::plan_healing(const NewCheckpoint& add, Plan& plan) {
   }
 }
 
-void Writer::plan_root(Plan& plan) {
+void Writer::plan_root(Plan& plan, bool compact) {
   plan.root_payload = format::encode_root(plan.root);
   const format::ChunkId digest = base::xxh3_128(plan.root_payload);
   format::RootLocation location{.digest = digest};
   for (Extent* copy : {&location.first, &location.second}) {
-    *copy = free_space_.allocate(kRecordHeaderBytes + plan.root_payload.size());
+    *copy = free_space_.allocate(kRecordHeaderBytes + plan.root_payload.size(),
+                                 compact ? pack::Fit::kLowest : pack::Fit::kBest);
     plan.writes.push_back(pack::record_write(RecordType::kRoot, *copy, plan.root.sequence,
                                              pack_.uuid(), plan.root_payload));
   }
+  if (compact) free_space_.trim();
   plan.slot = {.number = free_slot(),
                .sequence = plan.root.sequence,
                .parent_sequence = plan.root.parent_sequence,
@@ -414,10 +416,13 @@ std::uint32_t Writer::free_slot() const {
   return *best;  // at most two of the four are protected
 }
 
+std::uint64_t Writer::bytes_kept_back(std::uint64_t root_bytes) {
+  return kRootsKeptBack * round_up(root_bytes, kAlignment);
+}
+
 void Writer::reserve_space(const Plan& plan) {
   if (!plan.adds) return;  // a deletion lives on what earlier saves kept back
-  const std::uint64_t kept_back =
-      kRootsKeptBack * round_up(kRecordHeaderBytes + plan.root_payload.size(), kAlignment);
+  const std::uint64_t kept_back = bytes_kept_back(kRecordHeaderBytes + plan.root_payload.size());
   const io::File& file = pack_.file();
   const std::uint64_t file_bytes = file.bytes();
   const std::uint64_t begin = std::min(info_.data_end, file_bytes);

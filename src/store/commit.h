@@ -62,6 +62,8 @@ struct Change {
     std::optional<bool> damaged{};
   };
   std::vector<Flags> flags{};
+  /// Roots go as low as they can, and free space at the end of the pack is given up.
+  bool compact = false;
 };
 
 /// The one writer of a store. Threads: safe at once; changes run one after another.
@@ -76,6 +78,9 @@ class Writer {
   /// Commits that change nothing but write the root and its slot anew: one, and as many more as
   /// there are slots that cannot be read.
   void renew_roots();
+
+  /// Gives free space back to the file system; see compact.cc.
+  CompactReport compact();
 
   /// The ids that a commit of `add` would delete: by its name, and by `retention`, which is asked.
   /// Errors: already_exists; not_found.
@@ -100,8 +105,10 @@ class Writer {
   /// Writes good bytes over stored ones that are not, among the chunks that the new checkpoint
   /// shares with one that is known to be damaged.
   void plan_healing(const NewCheckpoint& add, Plan& plan);
-  void plan_root(Plan& plan);
+  void plan_root(Plan& plan, bool compact);
   void reserve_space(const Plan& plan);
+  /// What deletions need of the disk, behind the end of the pack, beside a root of so many bytes.
+  static std::uint64_t bytes_kept_back(std::uint64_t root_bytes);
   void write_pack(Plan& plan);
   void record_in_catalog(const Plan& plan);
   void take_over(Plan& plan);

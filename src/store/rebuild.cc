@@ -264,6 +264,9 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
     if (extent.offset > end) derived.free.push_back({.offset = end, .bytes = extent.offset - end});
     end = extent.offset + round_up(extent.bytes, kAlignment);
   }
+  // A pack that was cut since this root was written lacks only what was free in it; see compact.cc.
+  const std::uint64_t pack_bytes = pack.file().bytes();
+  if (pack_bytes < derived.info.data_end && end <= pack_bytes) derived.info.data_end = end;
   if (end > derived.info.data_end) {
     throw Error(ErrorCode::kDamaged, "an extent ends behind the end of data",
                 {.path = pack.path(), .offset = end});

@@ -124,6 +124,15 @@ void Store::set_damaged(std::span<const std::uint64_t> ids, bool damaged) {
   if (!ids.empty()) make_change(*handle_, change);
 }
 
+CompactReport Store::compact() {
+  CompactReport report;
+  handle_->saver().change([&] {
+    report = handle_->writer().compact();
+    return SaveResult();
+  });
+  return report;
+}
+
 VerifyReport Store::verify(std::span<const std::uint64_t> ids) const {
   handle_->require_not_forked();
   const pack::SlotTable slots = handle_->pack().read_slots();
@@ -144,6 +153,7 @@ StoreStats Store::stat() const {
   stats.chunks = view.chunk_rows();
   stats.chunk_bytes = handle_->pack().superblock().chunk_bytes;
   stats.pack_bytes = handle_->pack().file().bytes();
+  stats.allocated_bytes = handle_->pack().file().allocated_bytes();
   stats.catalog_bytes = handle_->catalog().file_bytes();
   const format::Uuid& uuid = handle_->pack().uuid();
   for (std::size_t i = 0; i < uuid.size(); ++i) {

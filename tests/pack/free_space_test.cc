@@ -80,6 +80,31 @@ TEST(FreeSpace, GrowsAHoleAtTheEndInsteadOfLeavingItBehind) {
   EXPECT_EQ(space.data_end(), kDataBegin + 3 * kPage);
 }
 
+TEST(FreeSpace, TakesTheLowestHoleThatFitsWhenAskedTo) {
+  const std::vector<FreeExtent> holes{
+      {.offset = kDataBegin, .bytes = 8 * kPage, .freed_by = 1},
+      {.offset = kDataBegin + 9 * kPage, .bytes = 2 * kPage, .freed_by = 1}};
+  FreeSpace space(holes, kDataBegin + 12 * kPage);
+  space.begin(1);
+  EXPECT_EQ(space.allocate(2 * kPage, Fit::kLowest).offset, kDataBegin);
+}
+
+TEST(FreeSpace, TrimGivesUpAHoleAtTheEndThatMayBeWritten) {
+  const std::vector<FreeExtent> holes{
+      {.offset = kDataBegin, .bytes = kPage, .freed_by = 1},
+      {.offset = kDataBegin + 2 * kPage, .bytes = 3 * kPage, .freed_by = 2}};
+  FreeSpace space(holes, kDataBegin + 5 * kPage);
+  space.begin(1);
+  space.trim();
+  EXPECT_EQ(space.data_end(), kDataBegin + 5 * kPage) << "it is the parent's yet";
+  space.begin(2);
+  space.trim();
+  EXPECT_EQ(space.data_end(), kDataBegin + 2 * kPage);
+  EXPECT_EQ(space.extents(), std::vector{holes[0]});
+  space.roll_back();
+  EXPECT_EQ(space.data_end(), kDataBegin + 5 * kPage);
+}
+
 TEST(FreeSpace, RollBackUndoesEverything) {
   FreeSpace space = hole(4, 1);
   const auto before = space.extents();
@@ -114,7 +139,8 @@ TEST(FreeSpace, PartitionsThePackWhateverHappens) {
     const std::uint64_t horizon = transaction >= 2 ? transaction - 2 : 0;
     space.begin(horizon);
     for (std::uint64_t i = random() % 6; i > 0; --i) {
-      const Extent extent = space.allocate(1 + random() % (20 * kPage));
+      const Extent extent = space.allocate(1 + random() % (20 * kPage),
+                                           random() % 2 == 0 ? Fit::kBest : Fit::kLowest);
       const std::uint64_t end = extent.offset + round_up(extent.bytes, kPage);
       for (const auto& [offset, row] : rows) {
         const bool apart = end <= offset || offset + row.bytes <= extent.offset;
@@ -122,6 +148,7 @@ TEST(FreeSpace, PartitionsThePackWhateverHappens) {
       }
       ASSERT_TRUE(next_live.emplace(extent.offset, end - extent.offset).second);
     }
+    if (random() % 8 == 0) space.trim();
     std::vector<Extent> released;
     for (const auto& [offset, bytes] : live) {
       if (random() % 4 == 0) {

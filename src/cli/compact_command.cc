@@ -1,0 +1,87 @@
+#include "commands.h"
+#include "json.h"
+#include "session.h"
+#include "text.h"
+
+#include <fmt/format.h>
+
+namespace cairn::cli {
+namespace {
+
+void print_json(const CompactReport& report, Output& output) {
+  Json object;
+  object["pack_bytes_before"] = json_of(report.pack_bytes_before);
+  object["pack_bytes"] = json_of(report.pack_bytes);
+  object["allocated_bytes_before"] = json_of(report.allocated_bytes_before);
+  object["allocated_bytes"] = json_of(report.allocated_bytes);
+  object["can_punch"] = report.can_punch;
+  object["oldest_reader_pid"] =
+      report.oldest_reader_pid ? json_of(*report.oldest_reader_pid) : Json();
+  output.line(to_text(object));
+}
+
+void print_text(const CompactReport& report, Output& output) {
+  output.line(fmt::format("pack     {} (was {})", human_bytes(report.pack_bytes),
+                          human_bytes(report.pack_bytes_before)));
+  output.line(fmt::format("on disk  {} (was {})", human_bytes(report.allocated_bytes),
+                          human_bytes(report.allocated_bytes_before)));
+  if (!report.can_punch) output.note("note: this file system makes no holes; only the end was cut");
+  if (report.oldest_reader_pid) {
+    output.note(
+        fmt::format("note: process {} reads an older state and holds some space back; "
+                    "compact again when it is done",
+                    *report.oldest_reader_pid));
+  }
+}
+
+// What would be given back at most: how much of it lies at the end is told only by doing it.
+void print_dry_run(const StoreStats& stats, bool as_json, Output& output) {
+  const std::uint64_t free = stats.free_bytes - stats.held_back_bytes;
+  if (as_json) {
+    Json object;
+    object["dry_run"] = true;
+    object["free_bytes"] = json_of(free);
+    object["held_back_bytes"] = json_of(stats.held_back_bytes);
+    object["pack_bytes"] = json_of(stats.pack_bytes);
+    object["allocated_bytes"] = json_of(stats.allocated_bytes);
+    output.line(to_text(object));
+    return;
+  }
+  output.line(fmt::format("would give back up to {} of {} on disk", human_bytes(free),
+                          human_bytes(stats.allocated_bytes)));
+  if (stats.oldest_reader_pid) {
+    output.note(fmt::format("note: process {} holds back {}", *stats.oldest_reader_pid,
+                            human_bytes(stats.held_back_bytes)));
+  }
+}
+
+ExitCode run(const Invocation& invocation, Output& output) {
+  const bool as_json = invocation.has("--json");
+  if (invocation.has("--dry-run")) {
+    print_dry_run(open_for_reading(invocation, output).stat(), as_json, output);
+    return kDone;
+  }
+  const CompactReport report = open_for_writing(invocation, output).compact();
+  (as_json ? print_json : print_text)(report, output);
+  return kDone;
+}
+
+}  // namespace
+
+Command compact_command() {
+  return {.name = "compact",
+          .summary = "give free space back to the file system",
+          .description =
+              "Cuts the pack behind what is live, and makes holes where space is free below. "
+              "Nothing is moved, and nothing of it is ever needed: free space is used again by "
+              "the next saves, faster than new space.",
+          .arguments = {kStoreArgument},
+          .options = {{.name = "--dry-run",
+                       .help = "Say how much could be given back; change nothing."}},
+          .examples =
+              "cairn compact runs/a\n"
+              "cairn compact runs/a --dry-run --json",
+          .run = run};
+}
+
+}  // namespace cairn::cli
