@@ -60,6 +60,12 @@ struct SaveOptions {
   RetentionCallback retention = {};
 };
 
+/// How a checkpoint of another store is taken in.
+struct CopyOptions {
+  std::string name = {};  ///< Empty: the name that it has there.
+  bool replace = false;   ///< Deletes a checkpoint of the same name in the same commit.
+};
+
 struct SaveResult {
   CheckpointInfo saved = {};
   std::uint64_t new_bytes = 0;              ///< Bytes of chunks that were not stored before.
@@ -205,6 +211,13 @@ class Store {
   /// tell is thrown by the next change, which then does nothing else.
   SaveFuture<SaveResult> save_async(const CheckpointState& state, const SaveOptions& options = {},
                                     const AsyncOptions& async = {});
+
+  /// Takes in a checkpoint of another store, with its metadata and the time of its save.
+  ///
+  /// Only chunks that this store lacks are read, and each is verified on its way; all are kept as
+  /// the other store cut them. Pins stay behind.
+  /// Errors: damaged, truncated (a chunk of `source`); otherwise as `save`.
+  SaveResult copy(const Checkpoint& source, const CopyOptions& options = {});
 
   /// Deletes checkpoints, all of them or none, in one commit. Works on a full disk.
   /// Errors: not_found; otherwise as `save`.

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "store/checks.h"
+#include "store/save.h"
 
 #include <cairn/error.h>
 
@@ -269,6 +270,26 @@ void CheckpointReader::load(std::span<const LoadTarget> targets, LoadMode mode) 
   const Parts parts = parts_into(targets);
   if (mode == LoadMode::kVerifyFirst) run(parts, true);
   run(parts, false);
+}
+
+// ---- copying ------------------------------------------------------------------------------------
+
+NewCheckpoint CheckpointReader::copy(const CopyOptions& options) const {
+  require_usable();
+  NewCheckpoint copy{.recoverables = index_.recoverables,
+                     .meta = index_.meta,
+                     .name = options.name.empty() ? info_.name : options.name,
+                     .replace = options.replace,
+                     .created_unix_ns = info_.created_unix_ns};
+  require_checkpoint_name(copy.name);
+  copy.chunks.reserve(index_.chunks.size());
+  for (const ChunkRef& chunk : index_.chunks) {
+    copy.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
+                           .fill = [this, &chunk](std::span<std::byte> out) {
+                             handle_->pack().read_chunk(chunk, out);
+                           }});
+  }
+  return copy;
 }
 
 }  // namespace cairn::store

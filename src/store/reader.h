@@ -34,6 +34,9 @@ class CheckpointReader {
   void read_range(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out) const;
   void load(std::span<const LoadTarget> targets, LoadMode mode) const;
 
+  /// The checkpoint as one to be saved elsewhere. Lifetime: refers to the reader.
+  NewCheckpoint copy(const CopyOptions& options) const;
+
  private:
   /// Bytes of a target that one chunk holds.
   struct Part {

@@ -24,14 +24,16 @@ Metadata complete(Metadata meta, bool end_of_epoch, std::int64_t now_ns) {
 
 }  // namespace
 
+void require_checkpoint_name(std::string_view name) {
+  if (const auto problem = format::checkpoint_name_problem(name)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "a checkpoint cannot have the name " + base::quoted(name) + ": it " + *problem);
+  }
+}
+
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
                       std::uint64_t chunk_bytes, const ChunkVisitor& visit) {
-  if (!options.name.empty()) {
-    if (const auto problem = format::checkpoint_name_problem(options.name)) {
-      throw Error(ErrorCode::kInvalidArgument, "a checkpoint cannot have the name " +
-                                                   base::quoted(options.name) + ": it " + *problem);
-    }
-  }
+  if (!options.name.empty()) require_checkpoint_name(options.name);
   TakenState taken;
   taken.cut = std::make_unique<const CutState>(cut(state, chunk_bytes));
   const std::vector<PlannedChunk>& planned = taken.cut->chunks;

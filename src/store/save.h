@@ -22,6 +22,9 @@ struct TakenState {
   NewCheckpoint checkpoint{};
 };
 
+/// Errors: invalid_argument for a name that a checkpoint cannot have.
+void require_checkpoint_name(std::string_view name);
+
 /// Sees each chunk right after it was hashed, while its bytes are in the cache, and may give it
 /// another `fill`. Threads: called on several at once.
 using ChunkVisitor =

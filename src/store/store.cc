@@ -105,6 +105,12 @@ void make_change(store::StoreHandle& handle, const store::Change& change) {
 
 }  // namespace
 
+SaveResult Store::copy(const Checkpoint& source, const CopyOptions& options) {
+  store::AsyncSaver& saver = handle_->saver();
+  const store::NewCheckpoint copy = source.reader_->copy(options);
+  return saver.change([&] { return handle_->writer().commit({.add = &copy}); });
+}
+
 void Store::remove(std::span<const std::uint64_t> ids) {
   handle_->writer();  // for its errors
   if (!ids.empty()) make_change(*handle_, {.remove = {ids.begin(), ids.end()}});
