@@ -6,9 +6,9 @@ namespace cairn::cli {
 
 std::span<const Command> all_commands() {
   static const std::vector<Command> commands = {
-      import_command(), export_command(), ls_command(),   show_command(),
-      rm_command(),     keep_command(),   pin_command(),  unpin_command(),
-      verify_command(), repair_command(), stat_command(), compact_command(),
+      import_command(), export_command(), ls_command(),   show_command(),    diff_command(),
+      cat_command(),    rm_command(),     keep_command(), pin_command(),     unpin_command(),
+      verify_command(), repair_command(), cp_command(),   compact_command(), stat_command(),
   };
   return commands;
 }

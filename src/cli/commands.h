@@ -11,6 +11,8 @@ Command import_command();
 Command export_command();
 Command ls_command();
 Command show_command();
+Command diff_command();
+Command cat_command();
 Command rm_command();
 Command keep_command();
 Command pin_command();
@@ -18,6 +20,7 @@ Command unpin_command();
 Command verify_command();
 Command repair_command();
 Command stat_command();
+Command cp_command();
 Command compact_command();
 
 /// In the order of the help page.

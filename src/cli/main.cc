@@ -39,11 +39,12 @@ constexpr std::string_view kExamples =
 
 // What people may type who know another tool.
 constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
-    {"list", "ls"},      {"dir", "ls"},      {"delete", "rm"},  {"remove", "rm"},
-    {"del", "rm"},       {"forget", "keep"}, {"prune", "keep"}, {"gc", "keep"},
-    {"check", "verify"}, {"fsck", "repair"}, {"info", "show"},  {"inspect", "show"},
-    {"save", "import"},  {"add", "import"},  {"put", "import"}, {"load", "export"},
-    {"get", "export"},   {"du", "stat"},     {"df", "stat"},    {"status", "stat"},
+    {"list", "ls"},        {"dir", "ls"},      {"delete", "rm"},  {"remove", "rm"},
+    {"del", "rm"},         {"forget", "keep"}, {"prune", "keep"}, {"gc", "keep"},
+    {"check", "verify"},   {"fsck", "repair"}, {"info", "show"},  {"inspect", "show"},
+    {"save", "import"},    {"add", "import"},  {"put", "import"}, {"load", "export"},
+    {"get", "export"},     {"copy", "cp"},     {"sync", "cp"},    {"compare", "diff"},
+    {"vacuum", "compact"}, {"du", "stat"},     {"df", "stat"},    {"status", "stat"},
 };
 
 std::string overview() {

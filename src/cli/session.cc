@@ -24,21 +24,29 @@ LogCallback note_to(Output& output) {
 }
 
 Store open_for_reading(const Invocation& invocation, Output& output) {
-  return Store(invocation.argument("STORE"),
-               {.read_only = true,
-                .create = false,
-                .busy_timeout = busy_timeout(invocation),
-                .allow_network_file_system = invocation.has("--allow-network-fs"),
-                .assume_no_writer = invocation.has(kAssumeNoWriter.name),
-                .log = note_to(output)});
+  return open_named_for_reading(invocation.argument("STORE"), invocation, output);
 }
 
 Store open_for_writing(const Invocation& invocation, Output& output, bool create) {
-  return Store(invocation.argument("STORE"),
-               {.create = create,
-                .busy_timeout = busy_timeout(invocation),
-                .allow_network_file_system = invocation.has("--allow-network-fs"),
-                .log = note_to(output)});
+  return open_named(invocation.argument("STORE"), invocation, output, create);
+}
+
+Store open_named_for_reading(const std::string& directory, const Invocation& invocation,
+                             Output& output) {
+  return Store(directory, {.read_only = true,
+                           .create = false,
+                           .busy_timeout = busy_timeout(invocation),
+                           .allow_network_file_system = invocation.has("--allow-network-fs"),
+                           .assume_no_writer = invocation.has(kAssumeNoWriter.name),
+                           .log = note_to(output)});
+}
+
+Store open_named(const std::string& directory, const Invocation& invocation, Output& output,
+                 bool create) {
+  return Store(directory, {.create = create,
+                           .busy_timeout = busy_timeout(invocation),
+                           .allow_network_file_system = invocation.has("--allow-network-fs"),
+                           .log = note_to(output)});
 }
 
 }  // namespace cairn::cli

@@ -7,6 +7,7 @@
 #include <cairn/store.h>
 
 #include <chrono>
+#include <string>
 
 namespace cairn::cli {
 
@@ -23,6 +24,12 @@ Store open_for_reading(const Invocation& invocation, Output& output);
 
 /// Opens for changes; takes the writer lock. Only `import` creates.
 Store open_for_writing(const Invocation& invocation, Output& output, bool create = false);
+
+/// The same for a store that another word names.
+Store open_named_for_reading(const std::string& directory, const Invocation& invocation,
+                             Output& output);
+Store open_named(const std::string& directory, const Invocation& invocation, Output& output,
+                 bool create);
 
 /// The time that --wait gives. Errors: UsageError.
 std::chrono::milliseconds busy_timeout(const Invocation& invocation);

@@ -15,9 +15,9 @@ class Damaged : public ToolTest {
     flip(chunk.at("pack_offset"));
   }
   void flip(std::uint64_t offset) {
-    std::string bytes = read_file(pack());
+    std::string bytes = read_text(pack());
     bytes.at(offset) ^= 1;
-    write_file(pack(), bytes);
+    write_text(pack(), bytes);
   }
 };
 
@@ -76,7 +76,7 @@ TEST_F(Verify, ChecksOnlyTheCheckpointsThatAreNamed) {
 
 TEST_F(Verify, ReportsAStoreThatDoesNotOpenInTheSameForm) {
   import();
-  write_file(pack(), "");
+  write_text(pack(), "");
   const ToolResult result = cairn({"verify", store_, "--json"});
   EXPECT_EQ(result.code, 3);
   EXPECT_EQ(result.json().at("ok"), false);

@@ -73,16 +73,16 @@ TEST_F(Import, RefusesMalformedMetadataBeforeItTouchesAnything) {
 
 TEST_F(Import, CreatesNoStoreForAFileThatItCannotRead) {
   expect_failure(1, "no such file", {"import", store_, dir_ / "absent"});
-  write_file(dir_ / "bad", "12345");
+  write_text(dir_ / "bad", "12345");
   expect_failure(1, "too few", {"import", store_, dir_ / "bad"});
-  write_file(dir_ / "bad", safetensors_bytes("{"));
+  write_text(dir_ / "bad", safetensors_bytes("{"));
   expect_failure(1, "no valid JSON", {"import", store_, dir_ / "bad"});
   EXPECT_FALSE(std::filesystem::exists(store_));
 }
 
 TEST_F(Import, RefusesADirectoryThatIsNoStore) {
   std::filesystem::create_directory(store_);
-  write_file(std::filesystem::path(store_) / "thesis.tex", "x");
+  write_text(std::filesystem::path(store_) / "thesis.tex", "x");
   expect_failure(1, "", {"import", store_, safetensors()});
 }
 
@@ -130,7 +130,7 @@ TEST_F(Export, GivesTheImportedFileBack) {
       done({"export", store_, "latest", dir_ / "out.safetensors", "--json"}).json();
   EXPECT_EQ(printed.at("tensors"), 1);
   EXPECT_EQ(printed.at("bytes"), 4);
-  const std::string bytes = read_file(dir_ / "out.safetensors");
+  const std::string bytes = read_text(dir_ / "out.safetensors");
   EXPECT_TRUE(bytes.ends_with("abcd"));
   EXPECT_NE(bytes.find(R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})"),
             std::string::npos);
@@ -138,9 +138,9 @@ TEST_F(Export, GivesTheImportedFileBack) {
 
 TEST_F(Export, ReplacesAnOlderFile) {
   import();
-  write_file(dir_ / "out", "old");
+  write_text(dir_ / "out", "old");
   done({"export", store_, "latest", dir_ / "out"});
-  EXPECT_TRUE(read_file(dir_ / "out").ends_with("abcd"));
+  EXPECT_TRUE(read_text(dir_ / "out").ends_with("abcd"));
 }
 
 TEST_F(Export, SaysWhatIsAbsent) {

@@ -58,12 +58,12 @@ TEST_F(Ls, FailsWithoutAStoreAndCreatesNone) {
 
 TEST_F(Ls, ChangesNoFile) {
   import();
-  const std::string pack = read_file(std::filesystem::path(store_) / "pack");
-  const std::string catalog = read_file(std::filesystem::path(store_) / "catalog.mdb");
+  const std::string pack = read_text(std::filesystem::path(store_) / "pack");
+  const std::string catalog = read_text(std::filesystem::path(store_) / "catalog.mdb");
   for (const char* command : {"ls", "stat", "verify"}) done({command, store_});
   done({"show", store_, "latest"});
-  EXPECT_EQ(read_file(std::filesystem::path(store_) / "pack"), pack);
-  EXPECT_EQ(read_file(std::filesystem::path(store_) / "catalog.mdb"), catalog);
+  EXPECT_EQ(read_text(std::filesystem::path(store_) / "pack"), pack);
+  EXPECT_EQ(read_text(std::filesystem::path(store_) / "catalog.mdb"), catalog);
 }
 
 TEST_F(Show, PrintsRecoverablesTensorsAndMetadata) {
@@ -89,7 +89,7 @@ TEST_F(Show, PrintsTheDigestsOfChunksWhereAsked) {
 }
 
 TEST_F(Show, PrintsTheFilesOwnMetadataAsAValue) {
-  write_file(dir_ / "m", safetensors_bytes(R"({"__metadata__":{"format":"pt"}})"));
+  write_text(dir_ / "m", safetensors_bytes(R"({"__metadata__":{"format":"pt"}})"));
   done({"import", store_, dir_ / "m"});
   const auto shown = done({"show", store_, "latest", "--json"}).json();
   EXPECT_EQ(shown.at("recoverables").at(0).at("values").at("__metadata__").at("format"), "pt");

@@ -74,8 +74,8 @@ class ToolTest : public ::testing::Test {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     return {.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-            .out = out == Stdout::kCaptured ? read_file(out_path) : "",
-            .err = read_file(err_path)};
+            .out = out == Stdout::kCaptured ? read_text(out_path) : "",
+            .err = read_text(err_path)};
   }
 
   /// A run that must succeed.
@@ -99,7 +99,7 @@ class ToolTest : public ::testing::Test {
   /// A file with one tensor "w" of the given bytes.
   std::string safetensors(std::string_view data = "abcd") {
     const std::string length = std::to_string(data.size());
-    return write_file(dir_ / "in.safetensors",
+    return write_text(dir_ / "in.safetensors",
                       safetensors_bytes(R"({"w":{"dtype":"U8","shape":[)" + length +
                                             R"(],"data_offsets":[0,)" + length + "]}}",
                                         data));

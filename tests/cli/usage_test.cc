@@ -94,10 +94,10 @@ TEST_F(Usage, FailsQuietlyWhenItsReaderIsGone) {
 
 TEST_F(Usage, FailsWhenStdoutIsClosedAndWritesIntoNoFileOfTheStore) {
   import();
-  const std::string before = read_file(std::filesystem::path(store_) / "pack");
+  const std::string before = read_text(std::filesystem::path(store_) / "pack");
   EXPECT_EQ(cairn({"ls", store_}, Stdout::kClosed).code, 1);
   EXPECT_EQ(cairn({"show", store_, "latest", "--json"}, Stdout::kClosed).code, 1);
-  EXPECT_EQ(read_file(std::filesystem::path(store_) / "pack"), before);
+  EXPECT_EQ(read_text(std::filesystem::path(store_) / "pack"), before);
   EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
 }
 

@@ -22,12 +22,12 @@ inline std::string safetensors_bytes(std::string_view header, std::string_view d
   return bytes;
 }
 
-inline std::filesystem::path write_file(const std::filesystem::path& path, std::string_view bytes) {
+inline std::filesystem::path write_text(const std::filesystem::path& path, std::string_view bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
   return path;
 }
 
-inline std::string read_file(const std::filesystem::path& path) {
+inline std::string read_text(const std::filesystem::path& path) {
   std::ostringstream bytes;
   bytes << std::ifstream(path, std::ios::binary).rdbuf();
   return bytes.str();

@@ -13,15 +13,15 @@
 namespace cairn {
 namespace {
 
-using testing::read_file;
+using testing::read_text;
 using testing::safetensors_bytes;
-using testing::write_file;
+using testing::write_text;
 
 constexpr std::string_view kOneTensor = R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})";
 
 class Safetensors : public ::testing::Test {
  protected:
-  std::filesystem::path file(std::string_view bytes) { return write_file(dir_ / "in", bytes); }
+  std::filesystem::path file(std::string_view bytes) { return write_text(dir_ / "in", bytes); }
 
   RecoverableState read(std::string_view bytes) { return read_safetensors(file(bytes), "model"); }
 
@@ -53,7 +53,7 @@ class Safetensors : public ::testing::Test {
 
   std::string exported(const Checkpoint& checkpoint, const SafetensorsExportOptions& options = {}) {
     write_safetensors(checkpoint, dir_ / "out", options);
-    return read_file(dir_ / "out");
+    return read_text(dir_ / "out");
   }
 
   // Names in the scratch directory besides the store and the input.
@@ -230,9 +230,9 @@ TEST_F(Safetensors, LeavesValuesBehindThatAreNoMetadataOfTheFormat) {
 
 TEST_F(Safetensors, ReplacesAFileOnlyWhereThatIsAllowed) {
   const Checkpoint checkpoint = save({state_of("model", "w")});
-  write_file(dir_ / "out", "old");
+  write_text(dir_ / "out", "old");
   expect_error(ErrorCode::kAlreadyExists, "", [&] { exported(checkpoint, {.overwrite = false}); });
-  EXPECT_EQ(read_file(dir_ / "out"), "old");
+  EXPECT_EQ(read_text(dir_ / "out"), "old");
   EXPECT_NE(exported(checkpoint), "old");
 }
 

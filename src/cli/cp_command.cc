@@ -1,0 +1,136 @@
+#include "commands.h"
+#include "json.h"
+#include "reference.h"
+#include "same.h"
+#include "session.h"
+#include "text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <thread>
+
+namespace cairn::cli {
+namespace {
+
+constexpr std::chrono::seconds kPollInterval{2};
+
+// A copy that was made before is left alone, so that a command that was interrupted can be given
+// again.
+bool is_there(const Store& to, const Checkpoint& source) {
+  const auto known = to.find_by_name(source.info().name);
+  if (!known || known->created_unix_ns != source.info().created_unix_ns) return false;
+  return same_contents(source, to.open(known->id));
+}
+
+struct Progress {
+  Json copied = Json::array();
+  std::uint64_t was_there = 0;
+};
+
+void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation, Output& output,
+              Progress& progress) {
+  if (is_there(to, source)) {
+    ++progress.was_there;
+    return;
+  }
+  const SaveResult result = to.copy(source, {.replace = invocation.has("--replace")});
+  if (invocation.has("--json")) {
+    Json object = json_of(result.saved);
+    object["new_bytes"] = json_of(result.new_bytes);
+    progress.copied.push_back(std::move(object));
+    return;
+  }
+  progress.copied.push_back(json_of(result.saved.id));
+  output.line(fmt::format("copied {} as {}: {}, of which {} new", printable(source.info().name),
+                          result.saved.id, human_bytes(result.saved.logical_bytes),
+                          human_bytes(result.new_bytes)));
+}
+
+// Oldest first, so that the copy's order is the original's.
+void copy_all(const Store& from, std::vector<CheckpointInfo> wanted, Store& to,
+              const Invocation& invocation, Output& output, Progress& progress) {
+  std::sort(wanted.begin(), wanted.end(), [](const CheckpointInfo& a, const CheckpointInfo& b) {
+    return a.sequence < b.sequence;
+  });
+  for (const CheckpointInfo& info : wanted) {
+    copy_one(expecting_checkpoints([&] { return from.open(info.id); }), to, invocation, output,
+             progress);
+  }
+}
+
+// Until the process is stopped: a copy under way is then there whole or not at all.
+[[noreturn]] void follow(const Store& from, Store& to, const Invocation& invocation, Output& output,
+                         std::set<std::uint64_t> seen) {
+  for (;;) {
+    std::vector<CheckpointInfo> infos = from.checkpoints();
+    std::reverse(infos.begin(), infos.end());
+    for (const CheckpointInfo& info : infos) {
+      if (!seen.insert(info.id).second) continue;
+      Progress progress;
+      try {
+        copy_one(from.open(info.id), to, invocation, output, progress);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNotFound) throw;  // deleted before its turn came
+      }
+      if (invocation.has("--json")) {
+        for (const Json& object : progress.copied) output.line(to_text(object));
+      }
+      output.flush();
+    }
+    std::this_thread::sleep_for(kPollInterval);
+  }
+}
+
+ExitCode run(const Invocation& invocation, Output& output) {
+  if (invocation.has("--follow") && invocation.has_argument("CKPT")) {
+    throw UsageError("cp: --follow copies what comes; it takes no CKPT");
+  }
+  const Store from = open_named_for_reading(invocation.argument("SRC"), invocation, output);
+  const std::vector<CheckpointInfo> all = from.checkpoints();
+  const std::vector<CheckpointInfo> wanted =
+      invocation.has_argument("CKPT") ? find_checkpoints(all, invocation.arguments("CKPT")) : all;
+  Store to = open_named(invocation.argument("DST"), invocation, output, /*create=*/true);
+  if (invocation.has("--follow")) follow(from, to, invocation, output, {});
+
+  Progress progress;
+  copy_all(from, wanted, to, invocation, output, progress);
+  if (invocation.has("--json")) {
+    Json object;
+    object["copied"] = std::move(progress.copied);
+    object["already_there"] = json_of(progress.was_there);
+    output.line(to_text(object));
+  } else if (progress.was_there > 0) {
+    output.line(fmt::format("{} already there", count_of(progress.was_there, "checkpoint")));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Command cp_command() {
+  return {.name = "cp",
+          .summary = "copy checkpoints into another store",
+          .description =
+              "All of them, oldest first, or those that are named. Only chunks that DST lacks are "
+              "read and written, each verified on its way. Names, metadata and times come along, "
+              "pins do not. What is there already is left alone, so the command may be given "
+              "again. DST is made when it is absent or empty.",
+          .arguments = {{.name = "SRC", .help = "The store to copy from; it may be in use."},
+                        {.name = "DST", .help = "The store that gets the copies."},
+                        {.name = "CKPT", .help = kCkptHelp, .optional = true, .repeats = true}},
+          .options = {{.name = "--follow",
+                       .help = "Go on copying what is saved, until stopped; with --json, one line "
+                               "for each."},
+                      {.name = "--replace",
+                       .help = "Replace another checkpoint of the same name instead of failing."}},
+          .examples =
+              "cairn cp runs/a /mnt/backup/a\n"
+              "cairn cp runs/a best-models best:min:loss\n"
+              "cairn cp runs/a /mnt/backup/a --follow",
+          .run = run};
+}
+
+}  // namespace cairn::cli
