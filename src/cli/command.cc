@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include "help.h"
 #include "text.h"
 
 #include <fmt/format.h>
@@ -22,8 +23,6 @@ constexpr std::array<Option, 5> kCommonOptions{{
     {.name = "--help", .help = "Show this page."},
 }};
 
-constexpr std::size_t kHelpColumns = 80;
-
 const Option* find_option(const Command& command, std::string_view name) {
   const auto named = [&](const Option& option) { return option.name == name; };
   const auto own = std::find_if(command.options.begin(), command.options.end(), named);
@@ -44,41 +43,6 @@ const Option* find_option(const Command& command, std::string_view name) {
   const std::string_view meant = nearest(name, names);
   fail(command, "unknown option " + quote(name) +
                     (meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
-}
-
-std::string argument_usage(const Argument& argument) {
-  const std::string word = fmt::format("{}{}", argument.name, argument.repeats ? "..." : "");
-  return argument.optional ? "[" + word + "]" : word;
-}
-
-std::string option_usage(const Option& option) {
-  return option.value.empty() ? std::string(option.name)
-                              : fmt::format("{} {}", option.name, option.value);
-}
-
-// Left the word, right what it means.
-void append_entries(std::string& page,
-                    const std::vector<std::pair<std::string, std::string>>& entries) {
-  std::size_t widest = 0;
-  for (const auto& [word, meaning] : entries) widest = std::max(widest, word.size());
-  for (const auto& [word, meaning] : entries) {
-    std::string left = word;
-    for (const std::string& line : wrap(meaning, kHelpColumns - widest - 4)) {
-      page += fmt::format("  {:<{}}  {}\n", left, widest, line);
-      left.clear();
-    }
-  }
-}
-
-void append_paragraphs(std::string& page, std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find("\n\n"), text.size());
-    std::string paragraph(text.substr(0, end));
-    std::replace(paragraph.begin(), paragraph.end(), '\n', ' ');
-    for (const std::string& line : wrap(paragraph, kHelpColumns)) page += line + "\n";
-    page += "\n";
-    text.remove_prefix(std::min(end + 2, text.size()));
-  }
 }
 
 }  // namespace
@@ -166,39 +130,6 @@ const std::string& Invocation::argument(std::string_view name) const {
 std::vector<std::string> Invocation::arguments(std::string_view name) const {
   const auto it = arguments_.find(name);
   return it == arguments_.end() ? std::vector<std::string>() : it->second;
-}
-
-std::string help_page(const Command& command) {
-  std::string usage = fmt::format("cairn {}", command.name);
-  for (const Argument& argument : command.arguments) usage += " " + argument_usage(argument);
-  usage += " [OPTIONS]";
-  std::string page =
-      fmt::format("cairn {}: {}\n\nUsage: {}\n\n", command.name, command.summary, usage);
-  append_paragraphs(page, command.description);
-
-  std::vector<std::pair<std::string, std::string>> entries;
-  for (const Argument& argument : command.arguments) {
-    entries.emplace_back(argument.name, argument.help);
-  }
-  page += "Arguments:\n";
-  append_entries(page, entries);
-  entries.clear();
-  for (const auto options : {std::span<const Option>(command.options), common_options()}) {
-    for (const Option& option : options) {
-      entries.emplace_back(option_usage(option),
-                           std::string(option.help) + (option.repeats ? " Repeatable." : ""));
-    }
-  }
-  page += "\nOptions:\n";
-  append_entries(page, entries);
-  page += "\nExamples:\n";
-  std::string_view examples = command.examples;
-  while (!examples.empty()) {
-    const std::size_t end = std::min(examples.find('\n'), examples.size());
-    page += fmt::format("  {}\n", examples.substr(0, end));
-    examples.remove_prefix(std::min(end + 1, examples.size()));
-  }
-  return page;
 }
 
 std::int64_t parse_number(std::string_view text, std::string_view what, std::int64_t min,

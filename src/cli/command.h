@@ -75,9 +75,6 @@ class Invocation {
 /// Options that every command has.
 std::span<const Option> common_options();
 
-/// The command's help page.
-std::string help_page(const Command& command);
-
 /// A whole number in a range, for the option or word that `what` names. Errors: UsageError.
 std::int64_t parse_number(std::string_view text, std::string_view what, std::int64_t min,
                           std::int64_t max);

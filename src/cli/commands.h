@@ -20,6 +20,8 @@ Command unpin_command();
 Command verify_command();
 Command repair_command();
 Command stat_command();
+Command completion_command();
+Command man_command();
 Command cp_command();
 Command compact_command();
 

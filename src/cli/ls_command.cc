@@ -51,6 +51,10 @@ void print_json(std::span<const CheckpointInfo> checkpoints, std::span<const std
 ExitCode run(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   const std::vector<CheckpointInfo> checkpoints = store.checkpoints();
+  if (invocation.has("--names")) {
+    for (const CheckpointInfo& checkpoint : checkpoints) output.line(checkpoint.name);
+    return kDone;
+  }
   const std::vector<std::uint64_t> freed = freed_bytes(store, checkpoints, output);
   if (invocation.has("--json")) {
     print_json(checkpoints, freed, output);
@@ -90,7 +94,7 @@ Command ls_command() {
               "SIZE is what the tensors hold, FREES what the store would gain if this "
               "checkpoint alone were deleted. Times are UTC.",
           .arguments = {kStoreArgument},
-          .options = {kAssumeNoWriter},
+          .options = {{.name = "--names", .help = "Only the names, one a line."}, kAssumeNoWriter},
           .examples =
               "cairn ls runs/a\n"
               "cairn ls runs/a --json | jq -r '.[] | select(.pinned) | .name'",

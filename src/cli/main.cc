@@ -1,5 +1,6 @@
 // cairn: parse, call, print.
 #include "commands.h"
+#include "help.h"
 #include "text.h"
 
 #include <cairn/error.h>
@@ -14,29 +15,6 @@
 namespace cairn::cli {
 namespace {
 
-constexpr std::string_view kCheckpointHelp =
-    R"(A checkpoint (CKPT) is named by its id or its name; by the words
-  latest            the newest
-  best:min:KEY      the one with the smallest number under a metadata key
-  best:max:KEY      the one with the largest
-or, where a number is the id of one and the name of another, by id:N or name:X.
-)";
-
-constexpr std::string_view kExitCodeHelp =
-    R"(Data goes to stdout, notes go to stderr. An error is one line on stderr, also with
---json, and leaves stdout empty. Exit codes:
-  0 done   1 error   2 usage   3 damage found   4 no such checkpoint   5 store busy
-)";
-
-constexpr std::string_view kExamples =
-    R"(Examples:
-  cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25
-  cairn ls runs/a
-  cairn export runs/a best:min:loss best.safetensors
-  cairn keep runs/a --recent 3 --best-min loss:1
-  cairn verify runs/a
-)";
-
 // What people may type who know another tool.
 constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
     {"list", "ls"},        {"dir", "ls"},      {"delete", "rm"},  {"remove", "rm"},
@@ -46,24 +24,6 @@ constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
     {"get", "export"},     {"copy", "cp"},     {"sync", "cp"},    {"compare", "diff"},
     {"vacuum", "compact"}, {"du", "stat"},     {"df", "stat"},    {"status", "stat"},
 };
-
-std::string overview() {
-  std::string page =
-      "cairn: crash-safe, transactional checkpoint store for training jobs\n\n"
-      "Usage: cairn COMMAND STORE ... [OPTIONS]\n\nCommands:\n";
-  for (const Command& command : all_commands()) {
-    page += fmt::format("  {:<8} {}\n", command.name, command.summary);
-  }
-  page += "\nOptions of every command:\n";
-  for (const Option& option : common_options()) {
-    const std::string left = fmt::format("{} {}", option.name, option.value);
-    page += fmt::format("  {:<19} {}\n", left, option.help);
-  }
-  page += fmt::format("  {:<19} {}\n", "--version", "Print the version (without a command).");
-  page += fmt::format("\n{}\n{}\n{}\ncairn COMMAND --help says more about each command.\n",
-                      kCheckpointHelp, kExitCodeHelp, kExamples);
-  return page;
-}
 
 const Command* find_command(std::string_view name) {
   for (const Command& command : all_commands()) {

@@ -146,7 +146,8 @@ TEST_F(Cat, WritesANumPyFile) {
   ASSERT_EQ(out.size(), 128U + 100U);
   EXPECT_EQ(out.substr(0, 8), std::string("\x93NUMPY\x01\x00", 8));
   EXPECT_EQ(out[8] + 256 * out[9], 118);
-  EXPECT_EQ(out.substr(10, 59), "{'descr': '|u1', 'fortran_order': False, 'shape': (100,), } ");
+  EXPECT_TRUE(
+      out.substr(10).starts_with("{'descr': '|u1', 'fortran_order': False, 'shape': (100,), } "));
   EXPECT_EQ(out[127], '\n');
 }
 
