@@ -2,14 +2,53 @@
 #include "json.h"
 #include "reference.h"
 #include "session.h"
+#include "tensor_stats.h"
 #include "text.h"
 
 #include <fmt/format.h>
 
+#include <optional>
+#include <string>
+#include <vector>
+
 namespace cairn::cli {
 namespace {
 
-Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, bool with_chunks) {
+/// What is shown of each tensor besides its name and type.
+struct Detail {
+  bool chunks = false;
+  bool stats = false;
+};
+
+/// What a tensor's elements are like, or why they cannot be read.
+struct Stats {
+  std::optional<TensorStats> values = {};
+  std::string damage = {};
+};
+
+Stats stats_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
+  try {
+    return {.values = tensor_stats(checkpoint, position.value())};
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+    return {.damage = error.what()};
+  }
+}
+
+Json stats_json(const Stats& stats) {
+  if (!stats.damage.empty()) return {{"damaged", stats.damage}};
+  if (!stats.values) return nullptr;
+  const TensorStats& values = *stats.values;
+  return {{"min", values.finite_count > 0 ? json_of(values.min) : Json()},
+          {"max", values.finite_count > 0 ? json_of(values.max) : Json()},
+          {"mean", values.finite_count > 0 ? json_of(values.mean) : Json()},
+          {"nan_count", json_of(values.nan_count)},
+          {"infinity_count", json_of(values.infinity_count)}};
+}
+
+Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, const Detail& detail,
+                 bool& damaged) {
   Json object;
   object["name"] = std::string(tensor.key);
   object["dtype"] = std::string(to_string(tensor.dtype));
@@ -17,7 +56,12 @@ Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, bool wi
   for (const std::int64_t dimension : tensor.shape) shape.push_back(json_of(dimension));
   object["shape"] = std::move(shape);
   object["bytes"] = json_of(tensor.bytes);
-  if (!with_chunks) return object;
+  if (detail.stats) {
+    const Stats stats = stats_of(checkpoint, tensor);
+    damaged |= !stats.damage.empty();
+    object["stats"] = stats_json(stats);
+  }
+  if (!detail.chunks) return object;
   const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
   Json chunks = Json::array();
   for (const ChunkInfo& chunk : checkpoint.chunks(position.value())) {
@@ -31,7 +75,8 @@ Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, bool wi
 }
 
 // The object piece by piece: a checkpoint may have a million tensors.
-void print_json(const Checkpoint& checkpoint, bool with_chunks, Output& output) {
+ExitCode print_json(const Checkpoint& checkpoint, const Detail& detail, Output& output) {
+  bool damaged = false;
   std::string head = to_text(json_of(checkpoint.info()));
   head.pop_back();
   output.write(head + R"(,"recoverables":[)");
@@ -42,13 +87,14 @@ void print_json(const Checkpoint& checkpoint, bool with_chunks, Output& output) 
                  R"(,"tensors":[)");
     separator.clear();
     for (const TensorInfo& tensor : checkpoint.tensors(recoverable)) {
-      output.write(separator + to_text(tensor_json(checkpoint, tensor, with_chunks)));
+      output.write(separator + to_text(tensor_json(checkpoint, tensor, detail, damaged)));
       separator = ",\n ";
     }
     output.write("]}");
     separator = ",\n";
   }
   output.line("]}");
+  return damaged ? kDamageFound : kDone;
 }
 
 void print_map(const MetaValue::Map& map, Output& output) {
@@ -57,7 +103,24 @@ void print_map(const MetaValue::Map& map, Output& output) {
   }
 }
 
-void print_text(const Checkpoint& checkpoint, bool with_chunks, Output& output) {
+void add_stats(const Stats& stats, std::vector<std::string>& cells) {
+  if (!stats.damage.empty()) {
+    cells.insert(cells.end(), {"damaged", "", "", "", ""});
+  } else if (!stats.values || stats.values->finite_count == 0) {
+    const std::string nans = stats.values ? std::to_string(stats.values->nan_count) : "-";
+    const std::string infs = stats.values ? std::to_string(stats.values->infinity_count) : "-";
+    cells.insert(cells.end(), {"-", "-", "-", nans, infs});
+  } else {
+    const TensorStats& values = *stats.values;
+    cells.insert(cells.end(),
+                 {fmt::format("{:.4g}", values.min), fmt::format("{:.4g}", values.mean),
+                  fmt::format("{:.4g}", values.max), std::to_string(values.nan_count),
+                  std::to_string(values.infinity_count)});
+  }
+}
+
+ExitCode print_text(const Checkpoint& checkpoint, const Detail& detail, Output& output) {
+  bool damaged = false;
   const CheckpointInfo& info = checkpoint.info();
   output.line(output.styled(fmt::format("checkpoint {} ({})", info.id, printable(info.name)),
                             Style::kHeading));
@@ -78,13 +141,24 @@ void print_text(const Checkpoint& checkpoint, bool with_chunks, Output& output) 
     if (tensors.empty()) continue;
     std::vector<Table::Column> columns = {
         {"  TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"SIZE", Table::Align::kRight}};
-    if (with_chunks) columns.push_back({"CHUNKS"});
+    if (detail.stats) {
+      for (const std::string_view heading : {"MIN", "MEAN", "MAX", "NAN", "INF"}) {
+        columns.push_back({heading, Table::Align::kRight});
+      }
+    }
+    if (detail.chunks) columns.push_back({"CHUNKS"});
     Table table(std::move(columns));
     for (const TensorInfo& tensor : tensors) {
       std::vector<std::string> cells = {"  " + printable(tensor.key),
                                         std::string(to_string(tensor.dtype)),
                                         shape_text(tensor.shape), human_bytes(tensor.bytes)};
-      if (with_chunks) {
+      if (detail.stats) {
+        const Stats stats = stats_of(checkpoint, tensor);
+        if (!stats.damage.empty()) output.note(stats.damage);
+        damaged |= !stats.damage.empty();
+        add_stats(stats, cells);
+      }
+      if (detail.chunks) {
         std::string digests;
         const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
         for (const ChunkInfo& chunk : checkpoint.chunks(position.value())) {
@@ -96,6 +170,7 @@ void print_text(const Checkpoint& checkpoint, bool with_chunks, Output& output) 
     }
     table.print(output);
   }
+  return damaged ? kDamageFound : kDone;
 }
 
 ExitCode run(const Invocation& invocation, Output& output) {
@@ -103,8 +178,8 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const CheckpointInfo info = find_checkpoint(store.checkpoints(), invocation.argument("CKPT"));
   const Checkpoint checkpoint = expecting_checkpoints([&] { return store.open(info.id); });
   const auto print = invocation.has("--json") ? print_json : print_text;
-  print(checkpoint, invocation.has("--chunks"), output);
-  return kDone;
+  return print(checkpoint,
+               {.chunks = invocation.has("--chunks"), .stats = invocation.has("--stats")}, output);
 }
 
 }  // namespace
@@ -114,12 +189,17 @@ Command show_command() {
           .summary = "show what a checkpoint holds",
           .description =
               "Its metadata, and for each recoverable its values and its tensors. Reads "
-              "the index only, no tensor.",
+              "the index only, no tensor, unless --stats asks what is in them: the least, the mean "
+              "and the largest of the finite elements, and how many are NaN or infinite. Then a "
+              "damaged tensor is told, and the exit code is 3.",
           .arguments = {kStoreArgument, {.name = "CKPT", .help = kCkptHelp}},
-          .options = {{.name = "--chunks", .help = "Also the digests of each tensor's chunks."},
+          .options = {{.name = "--stats",
+                       .help = "Also what the elements are like; reads and verifies all."},
+                      {.name = "--chunks", .help = "Also the digests of each tensor's chunks."},
                       kAssumeNoWriter},
           .examples =
               "cairn show runs/a latest\n"
+              "cairn show runs/a latest --stats\n"
               "cairn show runs/a epoch-3 --json | jq '.recoverables[].tensors[].name'",
           .run = run};
 }
