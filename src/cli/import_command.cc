@@ -6,6 +6,7 @@
 
 #include <cairn/retention.h>
 #include <cairn/safetensors.h>
+#include <cairn/torch_file.h>
 
 #include <fmt/format.h>
 
@@ -55,8 +56,14 @@ void print(const SaveResult& result, const Invocation& invocation, Output& outpu
   }
 }
 
+// By what is in the file: names promise nothing.
+RecoverableState read_file(const std::string& file, std::string recoverable) {
+  return looks_like_torch_file(file) ? read_torch_file(file, std::move(recoverable))
+                                     : read_safetensors(file, std::move(recoverable));
+}
+
 ExitCode run(const Invocation& invocation, Output& output) {
-  const std::string& file = invocation.argument("FILE.safetensors");
+  const std::string& file = invocation.argument("FILE");
   SaveOptions options{.meta = parse_metadata(invocation.values("--meta")),
                       .name = invocation.value("--name").value_or(""),
                       .replace = invocation.has("--replace")};
@@ -65,7 +72,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
   }
   // Before the store is opened: a file that cannot be read creates nothing.
   const CheckpointState state = blaming_the_file(file, [&] {
-    return CheckpointState{read_safetensors(file, invocation.value("--as").value_or("model"))};
+    return CheckpointState{read_file(file, invocation.value("--as").value_or("model"))};
   });
   Store store = open_for_writing(invocation, output, true);
   if (store.open_report().created) {
@@ -79,13 +86,17 @@ ExitCode run(const Invocation& invocation, Output& output) {
 
 Command import_command() {
   return {.name = "import",
-          .summary = "save the tensors of a safetensors file as a checkpoint",
+          .summary = "save the tensors of a safetensors or .pt file as a checkpoint",
           .description =
               "Durable when it returns. Creates the store when the directory is absent or empty. "
               "Tensors that the store already holds cost no space.\n\n"
+              "Of a .pt file of torch.save, in either of its formats, tensors get the path of keys "
+              "that leads to them (optimizer.state.0.exp_avg), numbers and text become values. "
+              "Nothing in it is run; a file that asks for more than plain state is refused.\n\n"
               "--meta parses VALUE as true or false, a whole number (3), a number (0.5, 1e-3, nan, "
               "inf), else as a string; in double quotes it is always a string: --meta 'tag=\"3\"'.",
-          .arguments = {kStoreArgument, {.name = "FILE.safetensors", .help = "The file to read."}},
+          .arguments = {kStoreArgument,
+                        {.name = "FILE", .help = "The safetensors or .pt file to read."}},
           .options = {{.name = "--name",
                        .value = "NAME",
                        .help = "Name of the checkpoint; without it one is made from the id."},
@@ -104,7 +115,8 @@ Command import_command() {
                        .help = "In the same commit, delete the checkpoint that has the name."}},
           .examples =
               "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
-              "cairn import runs/a model.safetensors --keep 3 --json",
+              "cairn import runs/a model.safetensors --keep 3 --json\n"
+              "cairn import runs/a checkpoint.pt --as job",
           .run = run};
 }
 

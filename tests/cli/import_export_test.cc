@@ -159,5 +159,21 @@ TEST_F(Export, ReplacesNoDirectoryAndNoDevice) {
   expect_failure(1, "only regular files", {"export", store_, "latest", "/dev/null"});
 }
 
+TEST_F(Import, TakesFilesOfTorchSave) {
+  const std::string file =
+      std::string(CAIRN_SOURCE_DIR) + "/tests/interop/torch_files/state-1.13-zip.pt";
+  const auto saved = done({"import", store_, file, "--as", "job", "--json"}).json();
+  EXPECT_EQ(saved.at("tensors"), 35);
+  const auto shown = done({"show", store_, "latest", "--json"}).json();
+  EXPECT_EQ(shown.at("recoverables")[0].at("name"), "job");
+  EXPECT_EQ(shown.at("recoverables")[0].at("values").at("epoch"), 3);
+}
+
+TEST_F(Import, RefusesAFileThatWouldRunCodeAndMakesNoStore) {
+  const std::string file = std::string(CAIRN_SOURCE_DIR) + "/tests/interop/torch_files/hostile.pt";
+  expect_failure(1, "posix.system", {"import", store_, file});
+  EXPECT_FALSE(std::filesystem::exists(store_));
+}
+
 }  // namespace
 }  // namespace cairn::testing

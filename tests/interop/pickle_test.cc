@@ -1,0 +1,102 @@
+#include "interop/pickle.h"
+
+#include "support/states.h"
+
+#include <cairn/error.h>
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace cairn::interop {
+namespace {
+
+using Kind = PickledValue::Kind;
+
+Pickle run(const std::string& text) {
+  return run_pickle(std::as_bytes(std::span(text)));
+}
+
+Error error_of(const std::string& text) {
+  return testing::error_of([&] { run(text); });
+}
+
+TEST(PickleMachine, BuildsPlainValues) {
+  // pickle.dumps({"a": [1, -2, 300, 2.5, None, True]}, 2)
+  const Pickle pickle =
+      run(std::string("\x80\x02}q\x00X\x01\x00\x00\x00"
+                      "aq\x01]q\x02(K\x01J\xfe\xff\xff\xffM\x2c\x01G\x40\x04\x00"
+                      "\x00\x00\x00\x00\x00N\x88"
+                      "es.",
+                      49));
+  ASSERT_EQ(pickle.root->kind, Kind::kDict);
+  ASSERT_EQ(pickle.root->items.size(), 2U);
+  EXPECT_EQ(pickle.root->items[0]->text, "a");
+  const auto& list = pickle.root->items[1]->items;
+  ASSERT_EQ(list.size(), 6U);
+  EXPECT_EQ(list[0]->integer, 1);
+  EXPECT_EQ(list[1]->integer, -2);
+  EXPECT_EQ(list[2]->integer, 300);
+  EXPECT_EQ(list[3]->number, 2.5);
+  EXPECT_EQ(list[4]->kind, Kind::kNone);
+  EXPECT_EQ(list[5]->kind, Kind::kBool);
+}
+
+TEST(PickleMachine, TellsWhereThePickleEnds) {
+  EXPECT_EQ(run("K\x07.and more").bytes, 3U);
+}
+
+TEST(PickleMachine, RefusesEveryNameThatItDoesNotKnow) {
+  for (const char* name : {"os\nsystem", "posix\nsystem", "builtins\neval", "builtins\nexec",
+                           "subprocess\nPopen", "torch\nload", "torch.hub\nload",
+                           "torch._utils\n_rebuild_sparse_tensor", "collections\ndefaultdict"}) {
+    std::string dotted = name;
+    dotted[dotted.find('\n')] = '.';
+    const Error error = error_of("c" + std::string(name) + "\n.");
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << name;
+    EXPECT_NE(std::string(error.what()).find(dotted), std::string::npos) << error.what();
+  }
+}
+
+TEST(PickleMachine, RefusesInstructionsThatRunCode) {
+  for (const char instruction :
+       {'i', 'o', 'P', '\x82', '\x92'}) {  // INST OBJ PERSID EXT1 NEWOBJ_EX
+    EXPECT_EQ(error_of(std::string("(") + instruction + ".").code(), ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST(PickleMachine, RefusesNamesThatItKnowsWhereTheyMakeNoSense) {
+  // torch.FloatStorage is no function, and attributes are for dicts alone.
+  EXPECT_EQ(error_of("ctorch\nFloatStorage\n)R.").code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error_of("]}b.").code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(PickleMachine, SaysWhatIsMalformed) {
+  for (const std::string& text :
+       {std::string(""), std::string("."), std::string("K"), std::string("X\xff\xff\xff\xff"),
+        std::string("\x80\x63."), std::string("h\x05."), std::string("e."), std::string("}]s."),
+        std::string("(K\x01}u."), std::string("K\x01K\x02R."), std::string("Q."),
+        std::string("cno end")}) {
+    EXPECT_EQ(error_of(text).code(), ErrorCode::kDamaged) << ::testing::PrintToString(text);
+  }
+}
+
+TEST(PickleMachine, BearsListsThatContainThemselves) {
+  const Pickle pickle =
+      run("]q\x01h\x01"
+          "a.");
+  EXPECT_EQ(pickle.root->items.at(0), pickle.root);
+}
+
+TEST(PickleMachine, MemoryFollowsTheInput) {
+  // A million references to one value, and a million small numbers: each a pointer.
+  std::string text = "(";
+  for (int i = 0; i < 1'000'000; ++i) text += "NK\x07";
+  text += "l.";
+  const Pickle pickle = run(text);
+  EXPECT_EQ(pickle.root->items.size(), 2'000'000U);
+  EXPECT_LT(pickle.values.size(), 1000U);
+}
+
+}  // namespace
+}  // namespace cairn::interop

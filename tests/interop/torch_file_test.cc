@@ -1,0 +1,191 @@
+// Files of torch.save. Those in tests/interop/torch_files were written by Python; make.py beside
+// them says what is in them.
+
+#include "interop/safetensors_file.h"
+#include "support/scratch.h"
+#include "support/states.h"
+
+#include <cairn/store.h>
+#include <cairn/torch_file.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace cairn {
+namespace {
+
+using testing::Bytes;
+using testing::error_of;
+using testing::ScratchDirectory;
+
+std::filesystem::path fixture(const std::string& name) {
+  return std::filesystem::path(CAIRN_SOURCE_DIR) / "tests/interop/torch_files" / name;
+}
+
+template <typename T>
+Bytes bytes_of(const std::vector<T>& values) {
+  Bytes bytes(values.size() * sizeof(T));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+/// Everything that a state's source gives, in one read.
+Bytes bytes_of(const TensorInput& tensor) {
+  std::uint64_t count = 1;
+  for (const std::int64_t dimension : tensor.shape) count *= static_cast<std::uint64_t>(dimension);
+  Bytes bytes(count * bits_per_element(tensor.dtype) / 8);
+  if (!bytes.empty()) tensor.source->read(0, bytes);
+  return bytes;
+}
+
+class TorchFile : public ::testing::TestWithParam<const char*> {
+ protected:
+  const RecoverableState state_ = read_torch_file(fixture(GetParam()), "model");
+
+  const TensorInput& tensor(const std::string& key) const {
+    const auto found = std::find_if(state_.tensors.begin(), state_.tensors.end(),
+                                    [&](const TensorInput& input) { return input.key == key; });
+    if (found == state_.tensors.end()) throw std::runtime_error("no tensor " + key);
+    return *found;
+  }
+  template <typename T>
+  void expect(const std::string& key, DType dtype, std::vector<std::int64_t> shape,
+              const std::vector<T>& values) const {
+    EXPECT_EQ(tensor(key).dtype, dtype) << key;
+    EXPECT_EQ(tensor(key).shape, shape) << key;
+    EXPECT_EQ(bytes_of(tensor(key)), bytes_of(values)) << key;
+  }
+};
+
+TEST_P(TorchFile, BringsTensorsOfEveryType) {
+  expect<float>("model.0.weight", DType::kF32, {2, 3}, {0, 1, 2, 3, 4, 5});
+  expect<std::uint16_t>("tensors.bf16", DType::kBF16, {4}, {0, 0x3f80, 0x4000, 0x4040});
+  expect<std::uint16_t>("tensors.f16", DType::kF16, {4}, {0, 0x3c00, 0x4000, 0x4200});
+  expect<double>("tensors.f64", DType::kF64, {4}, {0, 1, 2, 3});
+  expect<std::int8_t>("tensors.i8", DType::kI8, {4}, {-2, -1, 0, 1});
+  expect<std::uint8_t>("tensors.u8", DType::kU8, {4}, {0, 1, 2, 3});
+  expect<std::uint8_t>("tensors.bool", DType::kBool, {2}, {1, 0});
+  expect<float>("tensors.complex64", DType::kC64, {1}, {1, 2});
+  expect<std::int64_t>("tensors.scalar", DType::kI64, {}, {7});
+  expect<float>("tensors.empty", DType::kF32, {0, 3}, {});
+  expect<float>("tensors.parameter", DType::kF32, {1}, {5});
+}
+
+TEST_P(TorchFile, BringsViewsOfASharedStorage) {
+  expect<float>("tensors.slice", DType::kF32, {4}, {3, 4, 5, 6});
+  expect<float>("tensors.strided", DType::kF32, {6}, {0, 2, 4, 6, 8, 10});
+  expect<float>("tensors.transposed", DType::kF32, {4, 3}, {0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11});
+  expect<float>("tensors.tied_a", DType::kF32, {2}, {1, 2});
+  expect<float>("tensors.tied_b", DType::kF32, {2}, {1, 2});
+}
+
+TEST_P(TorchFile, ReadsAnyPartOfAView) {
+  const TensorInput& transposed = tensor("tensors.transposed");
+  Bytes part(2 * sizeof(float));
+  transposed.source->read(4 * sizeof(float), part);
+  EXPECT_EQ(part, bytes_of<float>({5, 9}));
+}
+
+TEST_P(TorchFile, BringsNumbersTextAndListsAsValues) {
+  const MetaValue::Map& values = state_.values;
+  EXPECT_EQ(values.at("epoch"), MetaValue(3));
+  EXPECT_EQ(values.at("lr"), MetaValue(0.5));
+  EXPECT_EQ(values.at("name"), MetaValue("run"));
+  EXPECT_EQ(values.at("large"), MetaValue(std::int64_t{1} << 40));
+  EXPECT_EQ(values.at("negative"), MetaValue(-5));
+  EXPECT_EQ(values.at("flags"), MetaValue(MetaValue::List{true, 2, "x"}));  // None is left out
+  EXPECT_EQ(values.at("shape"), MetaValue(MetaValue::List{2, 3}));
+  const MetaValue::Map& ordered = values.at("ordered").as_map();
+  EXPECT_EQ(ordered.at("a"), MetaValue(1));
+  EXPECT_EQ(ordered.at("b").as_list().at(0), MetaValue(1.5));
+  EXPECT_EQ(ordered.at("b").as_list().at(1).as_bytes(), (Bytes{std::byte{0}, std::byte{0xff}}));
+}
+
+TEST_P(TorchFile, BringsAnOptimizersState) {
+  EXPECT_EQ(tensor("optimizer.state.0.exp_avg").shape, (std::vector<std::int64_t>{2, 3}));
+  expect<float>("optimizer.state.0.step", DType::kF32, {}, {1});
+  const MetaValue::Map& group = state_.values.at("optimizer.param_groups").as_list().at(0).as_map();
+  EXPECT_EQ(group.at("lr"), MetaValue(0.125));
+  EXPECT_EQ(group.at("params").as_list().size(), 4U);
+}
+
+TEST_P(TorchFile, TakesNumbersAsKeys) {
+  expect<std::int64_t>("tensors.7", DType::kI64, {2}, {7, 8});
+}
+
+TEST_P(TorchFile, IsKnownByItsContents) {
+  EXPECT_TRUE(looks_like_torch_file(fixture(GetParam())));
+}
+
+// Bytes flipped all over, lengths cut: an error or some state, never a crash; and what the source
+// reads lies in the file.
+TEST_P(TorchFile, BearsDamage) {
+  const ScratchDirectory scratch;
+  const auto path = scratch / "damaged.pt";
+  const Bytes good = testing::read_file(fixture(GetParam()));
+  const auto try_to_read = [&](const Bytes& bytes) {
+    testing::write_file(path, bytes);
+    try {
+      for (const TensorInput& input : read_torch_file(path, "model").tensors) bytes_of(input);
+    } catch (const Error& error) {
+      EXPECT_FALSE(error.path().empty()) << error.what();
+    }
+  };
+  Bytes bytes = good;
+  for (std::size_t at = 0; at < good.size(); at += 11) {
+    bytes[at] ^= static_cast<std::byte>(1 << at / 11 % 8);
+    try_to_read(bytes);
+    bytes[at] = good[at];
+  }
+  for (std::size_t length = 0; length < good.size(); length += 127) {
+    try_to_read(Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(length)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, TorchFile,
+                         ::testing::Values("state-1.13-zip.pt", "state-1.13-legacy.pt",
+                                           "state-2.13-zip.pt", "state-2.13-legacy.pt"),
+                         [](const auto& one) {
+                           std::string name = one.param;
+                           std::replace_if(
+                               name.begin(), name.end(),
+                               [](char c) { return c == '-' || c == '.'; }, '_');
+                           return name;
+                         });
+
+TEST(TorchFiles, AllFourHaveTheSameTensors) {
+  const ScratchDirectory scratch;
+  Store store(scratch / "store");
+  std::uint64_t new_chunks = 0;
+  for (const char* name :
+       {"state-1.13-zip.pt", "state-1.13-legacy.pt", "state-2.13-zip.pt", "state-2.13-legacy.pt"}) {
+    new_chunks = store.save({read_torch_file(fixture(name), "model")}).new_chunks;
+  }
+  EXPECT_EQ(new_chunks, 0U);
+  EXPECT_EQ(store.stat().chunks, 1U);
+}
+
+TEST(TorchFiles, OneThatWouldRunCodeIsRefusedByName) {
+  const Error error = error_of([] { read_torch_file(fixture("hostile.pt"), "model"); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_NE(std::string(error.what()).find("\"posix.system\""), std::string::npos) << error.what();
+  EXPECT_FALSE(std::filesystem::exists("hostile-was-run"));
+}
+
+TEST(TorchFiles, OtherFilesAreToldApart) {
+  const ScratchDirectory scratch;
+  const auto safetensors =
+      testing::write_text(scratch / "a.safetensors", testing::safetensors_bytes("{}"));
+  EXPECT_FALSE(looks_like_torch_file(safetensors));
+  EXPECT_FALSE(looks_like_torch_file(testing::write_text(scratch / "empty", "")));
+  EXPECT_EQ(error_of([&] { read_torch_file(safetensors, "m"); }).code(),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error_of([&] { looks_like_torch_file(scratch / "absent"); }).code(),
+            ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace cairn
