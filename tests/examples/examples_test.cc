@@ -115,6 +115,22 @@ TEST_F(Examples, QuickstartGoesOnWhereItWasKilled) {
   EXPECT_EQ(third.output.find(", loss"), std::string::npos) << third.output;
 }
 
+TEST_F(Examples, WhatTheWalkthroughClaimsHolds) {
+  const Outcome outcome = run({example("walkthrough"), scratch_ / "stores"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_NE(outcome.output.find("All of it holds."), std::string::npos) << outcome.output;
+}
+
+TEST_F(Examples, TheWalkthroughFailsWhenAClaimDoesNotHold) {
+  // It claims that its stores are new, which they are not the second time.
+  ASSERT_EQ(run({example("walkthrough"), scratch_ / "stores"}).exit_code, 0);
+  const Outcome outcome = run({example("walkthrough"), scratch_ / "stores"});
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.output;
+  EXPECT_NE(outcome.output.find("DOES NOT HOLD: a new store has nothing to resume from"),
+            std::string::npos)
+      << outcome.output;
+}
+
 TEST_F(Examples, KilledTrainingEndsWithTheSameBits) {
   const Outcome outcome = run(demo(programs()));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
