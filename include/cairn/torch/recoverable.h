@@ -262,7 +262,7 @@ RecoverablePtr recover(Reference&& object) {
         SavesState<Plain> == LoadsState<Plain>,
         "a type that saves itself needs both `void save_state(cairn::StateWriter&) const` "
         "and `cairn::ApplyStep load_state(cairn::StateReader&)`");
-    if constexpr (SavesState<Plain>) {
+    if constexpr (SavesState<Plain> && LoadsState<Plain>) {
       return recover_custom(
           [&object](StateWriter& writer) { std::as_const(object).save_state(writer); },
           [&object](StateReader& reader) -> ApplyStep { return object.load_state(reader); });
