@@ -109,6 +109,9 @@ std::optional<std::string_view> network_file_system(const std::filesystem::path&
 /// True when the file system that holds `path` is mounted read-only.
 bool on_read_only_file_system(const std::filesystem::path& path);
 
+/// True where files live in memory and are gone after a reboot (tmpfs, ramfs). Errors: io.
+bool on_memory_file_system(const std::filesystem::path& path);
+
 std::string host_name();
 std::int64_t process_id();
 /// Random bytes from the system.

@@ -53,6 +53,11 @@ bool on_read_only_file_system(const std::filesystem::path& path) {
   return (file_system_of(path).f_flags & ST_RDONLY) != 0;
 }
 
+bool on_memory_file_system(const std::filesystem::path& path) {
+  const auto magic = static_cast<std::uint32_t>(file_system_of(path).f_type);
+  return magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+}
+
 std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";

@@ -20,6 +20,7 @@
 #include <cairn/error.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <utility>
 
@@ -143,6 +144,13 @@ class Opening {
   }
 
   std::shared_ptr<StoreHandle> open_for_writing() {
+    if (io::on_read_only_file_system(existing_ancestor(paths_.directory))) {
+      throw Error(
+          ErrorCode::kIo,
+          "the directory is on a read-only file system, so nothing can be saved there; "
+          "choose another, or open the store with read_only and assume_no_writer to read it",
+          {.path = paths_.directory, .system_errno = EROFS});
+    }
     if (options_.create && io::path_kind(paths_.directory) == PathKind::kAbsent) {
       make_directories(paths_.directory);
     }
@@ -154,6 +162,12 @@ class Opening {
       require_makeable();
       make_pack(paths_, options_.chunk_bytes);
       report_.created = true;
+      if (io::on_memory_file_system(paths_.directory)) {
+        note(
+            "the new store is on a file system in memory: it is lost when the machine stops; use a "
+            "directory on a disk for what must last: " +
+            paths_.directory.string());
+      }
     }
     pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kReadWrite);
     if (format::is_read_only_for_us(pack.superblock())) {
@@ -225,7 +239,8 @@ class Opening {
     // Through a link, too.
     if (io::path_kind(paths_.directory / ".") == PathKind::kDirectory) return;
     if (io::path_kind(paths_.directory) == PathKind::kAbsent) throw_no_store();
-    throw Error(ErrorCode::kInvalidArgument, "a store is a directory, and this is none",
+    throw Error(ErrorCode::kInvalidArgument,
+                "a store is a directory, and this is none; choose another path",
                 {.path = paths_.directory});
   }
 
@@ -252,7 +267,8 @@ class Opening {
   }
 
   [[noreturn]] void throw_no_store() const {
-    throw Error(ErrorCode::kNotFound, "there is no store here", {.path = paths_.directory});
+    throw Error(ErrorCode::kNotFound, "there is no store here; check the path",
+                {.path = paths_.directory});
   }
 
   void note(std::string text) {

@@ -36,7 +36,7 @@ Registered prepare(const std::string& name, const Recoverable& object, Recoverab
     throw Error(ErrorCode::kInvalidArgument,
                 "cannot add recoverable " + in_quotes(name) + ": " + why);
   };
-  if (name.empty()) refuse("its name is empty");
+  if (name.empty()) refuse("its name is empty; give the name by which checkpoints shall know it");
   if (static_cast<bool>(options.custom_load_hook) != static_cast<bool>(options.custom_save_hook)) {
     refuse(
         "it has one hook without the other; give both `.custom_load_hook` and "
@@ -104,19 +104,17 @@ bool is_damage(const Error& error) {
   return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
 }
 
+// A job hears of recoveries and the like also when it gave no log.
+StoreOptions with_log(StoreOptions options) {
+  if (!options.log) options.log = [](std::string_view message) { TORCH_WARN(message); };
+  return options;
+}
+
 }  // namespace
 
 struct Checkpointer::Impl {
   Impl(const std::filesystem::path& directory, const StoreOptions& options)
-      : store(directory, options), log(options.log) {}
-
-  void say(const std::string& message) const {
-    if (log) {
-      log(message);
-    } else {
-      TORCH_WARN(message);
-    }
-  }
+      : log(options.log), store(directory, options) {}
 
   void remember_damage(const CheckpointInfo& checkpoint) {
     if (store.read_only()) return;
@@ -124,18 +122,18 @@ struct Checkpointer::Impl {
       store.set_damaged({&checkpoint.id, 1}, true);
     } catch (const Error& error) {
       // Recovery goes on: the next one will look at the checkpoint again, that is all.
-      say("cannot remember that checkpoint " + name_of(checkpoint) +
+      log("cannot remember that checkpoint " + name_of(checkpoint) +
           " is damaged: " + error.what());
     }
   }
 
-  Store store;
   LogCallback log;
+  Store store;
   Registry registry;
 };
 
 Checkpointer::Checkpointer(const std::filesystem::path& directory, const StoreOptions& options)
-    : impl_(std::make_unique<Impl>(directory, options)) {}
+    : impl_(std::make_unique<Impl>(directory, with_log(options))) {}
 Checkpointer::Checkpointer(Checkpointer&&) noexcept = default;
 Checkpointer& Checkpointer::operator=(Checkpointer&&) noexcept = default;
 Checkpointer::~Checkpointer() = default;
@@ -378,7 +376,7 @@ Recovery Checkpointer::recover_if_possible(const FindOptions& options) {
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kNotFound && !impl_->store.find(next->id)) continue;
       if (!is_damage(error)) throw;
-      impl_->say("passing over damaged checkpoint " + name_of(*next) + ": " + error.what());
+      impl_->log("passing over damaged checkpoint " + name_of(*next) + ": " + error.what());
       passed_over.push_back({*next, error.what()});
       impl_->remember_damage(*next);
     }

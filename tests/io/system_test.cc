@@ -55,6 +55,13 @@ TEST_F(System, KnowsAReadOnlyMount) {
   EXPECT_FALSE(on_read_only_file_system(directory_));
 }
 
+TEST_F(System, KnowsFileSystemsInMemory) {
+  pretend(TMPFS_MAGIC);
+  EXPECT_TRUE(on_memory_file_system(directory_));
+  pretend(EXT4_SUPER_MAGIC);
+  EXPECT_FALSE(on_memory_file_system(directory_));
+}
+
 TEST_F(System, TheDirectoryOfThisTestIsWritable) {
   EXPECT_FALSE(on_read_only_file_system(directory_));
 }

@@ -191,5 +191,27 @@ TEST_F(Failures, RefusesANetworkFileSystemUnlessOverridden) {
   Store store(path(), {.allow_network_file_system = true});
 }
 
+TEST_F(Failures, SaysWhatToDoAboutAReadOnlyFileSystem) {
+  { Store store(path()); }
+  system_faults().file_system_is_read_only = true;
+  const Error error = error_of([&] { Store store(path()); });
+  EXPECT_EQ(error.code(), ErrorCode::kIo);
+  EXPECT_EQ(error.system_errno(), EROFS);
+  EXPECT_NE(std::string(error.what()).find("assume_no_writer"), std::string::npos);
+  const Store reader(path(), {.read_only = true, .assume_no_writer = true});
+  EXPECT_TRUE(reader.checkpoints().empty());
+}
+
+TEST_F(Failures, WarnsOfANewStoreInMemoryOnce) {
+  system_faults().file_system_type = 0x01021994;  // TMPFS_MAGIC
+  std::vector<std::string> said;
+  const auto log = [&](std::string_view message) { said.emplace_back(message); };
+  { Store store(path(), {.log = log}); }
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_NE(said[0].find("in memory"), std::string::npos) << said[0];
+  { Store store(path(), {.log = log}); }
+  EXPECT_EQ(said.size(), 1U);
+}
+
 }  // namespace
 }  // namespace cairn

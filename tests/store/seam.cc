@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 
@@ -109,6 +110,7 @@ int __wrap_statfs(const char* path, struct statfs* out) {
   if (result == 0 && system_faults().file_system_type != 0) {
     out->f_type = system_faults().file_system_type;
   }
+  if (result == 0 && system_faults().file_system_is_read_only) out->f_flags |= ST_RDONLY;
   return result;
 }
 

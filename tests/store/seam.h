@@ -24,6 +24,7 @@ struct SystemFaults {
   std::function<int(int fd)> on_flush;
   std::function<int(int fd, off_t offset, off_t bytes)> on_reserve;
   long file_system_type = 0;  // what statfs reports, unless 0
+  bool file_system_is_read_only = false;
 };
 SystemFaults& system_faults();
 

@@ -85,7 +85,8 @@ struct SaveAndKeepResult {
 class Checkpointer {
  public:
   /// Opens, or makes, the store in `directory`, and takes its writer lock unless `.read_only`: a
-  /// job that is started twice fails here. Errors: as the constructor of `Store`.
+  /// job that is started twice fails here. Without a `.log`, what there is to say becomes a warning
+  /// of LibTorch's. Errors: as the constructor of `Store`.
   explicit Checkpointer(const std::filesystem::path& directory, const StoreOptions& options = {});
   Checkpointer(Checkpointer&&) noexcept;
   Checkpointer& operator=(Checkpointer&&) noexcept;
