@@ -40,7 +40,7 @@ struct ErrorContext {
 /// Every failure that Cairn reports. `what()` is one complete message: what, where, what to do.
 class Error : public std::runtime_error {
  public:
-  /// `message` says what went wrong and what to do; path, offset and errno are appended to
+  /// `message` says what went wrong and what to do; path, offset in it and errno are appended to
   /// `what()`.
   Error(ErrorCode code, std::string_view message, ErrorContext context = {});
 

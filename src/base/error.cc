@@ -18,8 +18,8 @@ std::string compose(std::string_view message, const ErrorContext& context) {
     const bool plain = base::is_utf8(path) && !base::has_control_characters(path);
     text += ": ";
     text += plain ? path : base::quoted(path, kMaxPathBytes);
+    if (context.offset) text += " at byte " + std::to_string(*context.offset);
   }
-  if (context.offset) text += " at byte " + std::to_string(*context.offset);
   if (context.system_errno) {
     text += " (" + std::generic_category().message(*context.system_errno) + ")";
   }

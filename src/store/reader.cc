@@ -219,6 +219,7 @@ void CheckpointReader::run(const Parts& parts, bool check_only) const {
     }
     message += (named++ == 0 ? "" : "; ") + failure.message;
   }
+  message += "; load another checkpoint, and see `cairn verify` for all damage";
   throw Error(failures.begin()->second.code, message,
               {.offset = index_.chunks[failures.begin()->first].offset});
 }

@@ -19,6 +19,13 @@ TEST(Error, SaysNoMoreThanIsKnown) {
   EXPECT_STREQ(Error(ErrorCode::kDamaged, "bad root", {.path = "pack"}).what(), "bad root: pack");
 }
 
+TEST(Error, SaysAnOffsetOnlyOfAFileThatItNames) {
+  // The message has the place already, once for each of several.
+  const Error error(ErrorCode::kDamaged, "bad: pack at byte 7; bad: pack at byte 9", {.offset = 7});
+  EXPECT_STREQ(error.what(), "bad: pack at byte 7; bad: pack at byte 9");
+  EXPECT_EQ(error.offset(), 7u);
+}
+
 TEST(Error, KeepsCodeAndContextForPrograms) {
   const Error error(ErrorCode::kNoSpace, "full",
                     {.path = "pack", .offset = 7, .system_errno = ENOSPC});
