@@ -18,6 +18,10 @@ foreach(page IN LISTS pages)
 endforeach()
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/docs)
 
+add_test(NAME docs/extract_blocks_test
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/docs/extract_blocks_test.py)
+set_tests_properties(docs/extract_blocks_test PROPERTIES LABELS torch TIMEOUT 900)
+
 target_compile_definitions(cairn_docs_test PRIVATE CAIRN_CXX_COMPILER="${CMAKE_CXX_COMPILER}"
   CAIRN_CMAKE_COMMAND="${CMAKE_COMMAND}")
 # What the pages run.
