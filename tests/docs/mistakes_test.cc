@@ -484,7 +484,7 @@ set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI=0")
 set(Torch_FOUND TRUE)
 )";
   const Outcome cmake = outcome_of(
-      CAIRN_CMAKE_COMMAND " -S '" CAIRN_SOURCE_DIR
+      CAIRN_CMAKE_COMMAND " -G '" CAIRN_CMAKE_GENERATOR "' -S '" CAIRN_SOURCE_DIR
                           "' -B build -DCAIRN_WITH_TORCH=ON -DCAIRN_BUILD_TESTS=OFF "
                           "-DCMAKE_CXX_COMPILER=" CAIRN_CXX_COMPILER " -DTorch_DIR=\"$PWD/old\"");
   EXPECT_NE(cmake.status, 0);

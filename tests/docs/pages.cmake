@@ -23,7 +23,7 @@ add_test(NAME docs/extract_blocks_test
 set_tests_properties(docs/extract_blocks_test PROPERTIES LABELS torch TIMEOUT 900)
 
 target_compile_definitions(cairn_docs_test PRIVATE CAIRN_CXX_COMPILER="${CMAKE_CXX_COMPILER}"
-  CAIRN_CMAKE_COMMAND="${CMAKE_COMMAND}")
+  CAIRN_CMAKE_COMMAND="${CMAKE_COMMAND}" CAIRN_CMAKE_GENERATOR="${CMAKE_GENERATOR}")
 # What the pages run.
 if(TARGET example_space)
   add_dependencies(cairn_docs_test example_space)
