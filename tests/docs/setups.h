@@ -76,6 +76,15 @@ class Finished : public Job {
   Finished();
 };
 
+/// checkpoint.pt, as Python's torch.save wrote it.
+class TorchFile : public Page {
+ protected:
+  TorchFile() {
+    std::filesystem::copy_file(CAIRN_SOURCE_DIR "/tests/interop/torch_files/state-1.13-zip.pt",
+                               "checkpoint.pt");
+  }
+};
+
 /// A job that runs on, and is asked to stop during its third step.
 class Preempted : public Training {
  protected:
