@@ -56,7 +56,8 @@ struct SaveOptions {
   /// UTF-8, 1 to 255 bytes, no '/', no control characters, not "latest" and not beginning with
   /// "best:", "id:" or "name:". Empty: a name is made from the id.
   std::string name = {};
-  bool replace = false;  ///< Deletes a checkpoint of the same name in the same commit.
+  /// Deletes a checkpoint of the same name in the same commit. Its pin passes to the new one.
+  bool replace = false;
   RetentionCallback retention = {};
 };
 
@@ -123,6 +124,7 @@ struct StoreStats {
   std::uint64_t format_version = 0;
   std::uint64_t checkpoints = 0;
   std::uint64_t sequence = 0;
+  std::uint64_t next_id = 0;          ///< The id that the next checkpoint gets; none is used twice.
   std::uint64_t chunks = 0;           ///< Distinct chunks.
   std::uint64_t logical_bytes = 0;    ///< Of all tensors of all checkpoints.
   std::uint64_t stored_bytes = 0;     ///< Of live extents: chunks, index records, roots.

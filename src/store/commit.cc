@@ -213,6 +213,7 @@ Writer::Choice Writer::choose(const Change& change) const {
                       std::to_string(holder->id) + "); choose another name, or set replace",
                   {.path = pack_.path().parent_path()});
     }
+    coming.pinned = holder->pinned;
     choice.going.insert(holder->id);
   }
   const format::IndexSummary summary =
@@ -251,7 +252,10 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   const NewCheckpoint* add = choice.add;
   const CheckpointInfo& coming = choice.coming;
   std::set<std::uint64_t>& going = choice.going;
-  if (choice.comes_and_goes) result.deleted.push_back(coming.id);
+  if (choice.comes_and_goes) {
+    result.deleted.push_back(coming.id);
+    plan.root.next_id = coming.id + 1;  // the caller is told this id
+  }
   if (change.add != nullptr) result.saved = coming;
 
   std::vector<const format::RootEntry*> removed;
@@ -337,6 +341,7 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResul
   plan.new_row = catalog::CheckpointRow{.id = info.id,
                                         .sequence = info.sequence,
                                         .name = info.name,
+                                        .pinned = info.pinned,
                                         .index = extent,
                                         .index_digest = digest,
                                         .summary = format::summarize(index)};

@@ -156,6 +156,7 @@ StoreStats Store::stat() const {
   StoreStats stats;
   stats.format_version = info.format_version;
   stats.sequence = info.sequence;
+  stats.next_id = info.next_id;
   stats.chunks = view.chunk_rows();
   stats.chunk_bytes = handle_->pack().superblock().chunk_bytes;
   stats.pack_bytes = handle_->pack().file().bytes();

@@ -176,6 +176,18 @@ TEST_F(SaveLoad, RefusesATakenNameUnlessToldToReplace) {
   EXPECT_EQ(store.checkpoints().size(), 1U);
 }
 
+TEST_F(SaveLoad, APinPassesToTheCheckpointThatReplaces) {
+  std::uint64_t id = 0;
+  {
+    Store store = open();
+    id = store.save(model_of(1, 1, 10), {.name = "best"}).saved.id;
+    store.set_pinned(std::vector{id}, true);
+    EXPECT_TRUE(store.save(model_of(2, 1, 10), {.name = "best", .replace = true}).saved.pinned);
+  }
+  EXPECT_FALSE(open().find(id));
+  EXPECT_TRUE(open().find_by_name("best")->pinned);
+}
+
 TEST_F(SaveLoad, RefusesNamesThatTheToolCouldNotTell) {
   Store store = open();
   for (const char* name : {"latest", "best:min:loss", "id:4", "name:x", "a/b", "tab\t", "\xff"}) {
@@ -212,8 +224,9 @@ TEST_F(SaveLoad, ARuleThatKeepsNothingKeepsNothing) {
     return ids;
   };
   store.save(model_of(1, 1, 10), {.name = "a"});
-  store.save(model_of(1, 1, 10), {.retention = all});
+  const std::uint64_t id = store.save(model_of(1, 1, 10), {.retention = all}).saved.id;
   EXPECT_TRUE(store.checkpoints().empty());
+  EXPECT_GT(store.save(model_of(1, 1, 10), {.retention = all}).saved.id, id);
   EXPECT_TRUE(store.verify().ok);
 }
 
