@@ -1,4 +1,5 @@
-// Which checkpoints to find and which to keep. Pure: the answer depends on the lists alone.
+// Which checkpoints to find and which to keep. Pure: the answer depends on the lists alone, and for
+// `keep_for` on the time that the caller's clock tells.
 //
 // One order underlies everything here: a score (larger is better, NaN last), then the newer commit.
 #include "base/text.h"
@@ -7,6 +8,7 @@
 #include <cairn/retention.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <compare>
 #include <cstdint>
@@ -59,29 +61,34 @@ std::string keys_that_exist(const Pointers& checkpoints) {
   return text;
 }
 
-// Ranks those that have a number under `key`. Errors: invalid_argument when none has the key,
-// although there are checkpoints, and when something else than a number stands under it.
+// Why `key` cannot rank these checkpoints, or "". Without checkpoints there is nothing to rank.
+std::string problem_with_key(const Pointers& checkpoints, const std::string& key,
+                             const CheckpointPredicate& predicate) {
+  bool exists = checkpoints.empty();
+  for (const CheckpointInfo* checkpoint : checkpoints) {
+    const MetaValue* value = checkpoint->meta.find(key);
+    if (value == nullptr) continue;
+    if (!value->is_number()) {
+      return "metadata key " + base::quoted(key) +
+             " ranks checkpoints only by numbers, but in checkpoint " +
+             base::quoted(checkpoint->name) + " it is of type " + std::string(value->type_name());
+    }
+    exists = true;
+  }
+  if (exists) return {};
+  return std::string("no checkpoint") + (predicate ? " that the predicate accepts" : "") +
+         " has the metadata key " + base::quoted(key) + "; " + keys_that_exist(checkpoints);
+}
+
+// Ranks those that have the key, which has no problem.
 std::vector<Ranked> rank_by_key(const Pointers& checkpoints, const std::string& key, bool largest) {
   std::vector<Ranked> ranked;
   for (const CheckpointInfo* checkpoint : checkpoints) {
     const MetaValue* value = checkpoint->meta.find(key);
     if (value == nullptr) continue;
-    if (!value->is_number()) {
-      throw Error(ErrorCode::kInvalidArgument, "metadata key " + base::quoted(key) +
-                                                   " ranks checkpoints only by numbers, but in "
-                                                   "checkpoint " +
-                                                   base::quoted(checkpoint->name) +
-                                                   " it is of type " +
-                                                   std::string(value->type_name()));
-    }
     const Score score = value->is_int() ? static_cast<Score>(value->as_int())
                                         : static_cast<Score>(value->as_double());
     ranked.push_back({checkpoint, largest ? score : -score});
-  }
-  if (ranked.empty() && !checkpoints.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "no checkpoint has the metadata key " +
-                                                 base::quoted(key) + "; " +
-                                                 keys_that_exist(checkpoints));
   }
   return ranked;
 }
@@ -121,13 +128,15 @@ std::vector<CheckpointInfo> select_checkpoints(std::span<const CheckpointInfo> c
   for (const CheckpointInfo& checkpoint : checkpoints) {
     if (accepts(options.ckpt_predicate, checkpoint)) accepted.push_back(&checkpoint);
   }
+  const bool largest = !options.max_key.empty();
+  const std::string& key = largest ? options.max_key : options.min_key;
   std::vector<Ranked> ranked;
   if (options.importance_key) {
     ranked = rank_by_importance(accepted, options.importance_key);
-  } else if (!options.max_key.empty()) {
-    ranked = rank_by_key(accepted, options.max_key, true);
-  } else if (!options.min_key.empty()) {
-    ranked = rank_by_key(accepted, options.min_key, false);
+  } else if (!key.empty()) {
+    const std::string problem = problem_with_key(accepted, key, options.ckpt_predicate);
+    if (!problem.empty()) throw Error(ErrorCode::kInvalidArgument, problem);
+    ranked = rank_by_key(accepted, key, largest);
   } else {
     ranked = rank_by_age(accepted);
   }
@@ -141,6 +150,42 @@ std::vector<CheckpointInfo> select_checkpoints(std::span<const CheckpointInfo> c
 }
 
 namespace {
+
+// "90 s", "2 days".
+std::string duration_text(std::chrono::seconds duration) {
+  struct Unit {
+    std::int64_t seconds;
+    std::string_view one, many;
+  };
+  static constexpr Unit kUnits[] = {{86400, " day", " days"}, {3600, " hour", " hours"}};
+  for (const Unit& unit : kUnits) {
+    if (duration.count() % unit.seconds != 0) continue;
+    const std::int64_t count = duration.count() / unit.seconds;
+    return std::to_string(count) + std::string(count == 1 ? unit.one : unit.many);
+  }
+  return std::to_string(duration.count()) + " s";
+}
+
+// True for what was saved less than `duration` (above 0) before `now`, and for what was saved
+// after.
+bool is_younger(std::int64_t created_unix_ns, std::int64_t now_unix_ns,
+                std::chrono::seconds duration) {
+  if (created_unix_ns >= now_unix_ns) return true;
+  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+  // The difference of two int64 always fits an uint64; it is below 2^64 ns, some 584 years.
+  const std::uint64_t age_ns =
+      static_cast<std::uint64_t>(now_unix_ns) - static_cast<std::uint64_t>(created_unix_ns);
+  return age_ns / kNsPerSecond < static_cast<std::uint64_t>(duration.count());
+}
+
+void require_valid(const KeepOptions& options) {
+  const auto refuse = [](std::string_view option, std::int64_t value) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(option) + " is " + std::to_string(value) + "; it must be 0 or more");
+  };
+  if (options.num_to_keep < 0) refuse("num_to_keep", options.num_to_keep);
+  if (options.keep_for.count() < 0) refuse("keep_for", options.keep_for.count());
+}
 
 // One checkpoint on its way to a decision.
 struct Case {
@@ -166,6 +211,27 @@ class Planner {
     }
   }
 
+  // Why one of the keys cannot rank, or "".
+  std::string problem() const {
+    for (const auto* keys : {&options_.max_keys, &options_.min_keys}) {
+      for (const std::string& key : *keys) {
+        std::string problem = problem_with_key(accepted_, key, options_.ckpt_predicate);
+        if (!problem.empty()) return problem;
+      }
+    }
+    return {};
+  }
+
+  RetentionPlan keep_all(std::string problem) const {
+    RetentionPlan plan;
+    for (const Case& one : cases_) {
+      plan.kept.push_back({*one.checkpoint, "nothing is deleted, because " + problem});
+    }
+    plan.problem = std::move(problem);
+    return plan;
+  }
+
+  // Expects that there is no problem.
   RetentionPlan plan() {
     const std::string count = std::to_string(options_.num_to_keep);
     const auto best = [&](std::string_view by) {
@@ -181,7 +247,7 @@ class Planner {
     for (const std::string& key : options_.min_keys) {
       apply(rank_by_key(accepted_, key, false), best("min " + key));
     }
-    apply_every();
+    protect_beside();
     intact_candidates_ =
         static_cast<std::size_t>(std::count_if(cases_.begin(), cases_.end(), [](const Case& one) {
           return one.ranked && !one.checkpoint->damaged;
@@ -205,15 +271,26 @@ class Planner {
     }
   }
 
-  void apply_every() {
-    if (options_.keep_every == 0) return;
-    const std::string rule = "id is a multiple of " + std::to_string(options_.keep_every);
+  // What protects beside the criteria: neither a rank nor a place is taken.
+  void protect_beside() {
+    const std::size_t every = options_.keep_every;
+    const bool by_age = options_.keep_for.count() > 0;
+    const std::int64_t now = by_age ? now_unix_ns() : 0;
     for (Case& one : cases_) {
-      if (one.accepted && !one.checkpoint->damaged &&
-          one.checkpoint->id % options_.keep_every == 0) {
-        one.protected_by.push_back(rule);
+      const CheckpointInfo& checkpoint = *one.checkpoint;
+      if (!one.accepted || checkpoint.damaged) continue;
+      if (every != 0 && checkpoint.id % every == 0) {
+        one.protected_by.push_back("id is a multiple of " + std::to_string(every));
+      }
+      if (by_age && is_younger(checkpoint.created_unix_ns, now, options_.keep_for)) {
+        one.protected_by.push_back("younger than " + duration_text(options_.keep_for));
       }
     }
+  }
+
+  std::int64_t now_unix_ns() const {
+    const auto now = options_.clock ? options_.clock() : std::chrono::system_clock::now();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now.time_since_epoch()).count();
   }
 
   void decide(const Case& one, RetentionPlan& plan) const {
@@ -257,11 +334,19 @@ class Planner {
 
 RetentionPlan plan_retention(std::span<const CheckpointInfo> checkpoints,
                              const KeepOptions& options) {
-  if (options.num_to_keep < 0) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "num_to_keep is " + std::to_string(options.num_to_keep) + "; it must be 0 or more");
-  }
-  return Planner(checkpoints, options).plan();
+  require_valid(options);
+  Planner planner(checkpoints, options);
+  const std::string problem = planner.problem();
+  if (!problem.empty()) throw Error(ErrorCode::kInvalidArgument, problem);
+  return planner.plan();
+}
+
+RetentionPlan plan_retention_or_keep_all(std::span<const CheckpointInfo> checkpoints,
+                                         const KeepOptions& options) {
+  require_valid(options);
+  Planner planner(checkpoints, options);
+  std::string problem = planner.problem();
+  return problem.empty() ? planner.plan() : planner.keep_all(std::move(problem));
 }
 
 }  // namespace cairn

@@ -3,11 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <limits>
-#include <random>
-#include <set>
 
 namespace cairn {
 namespace {
@@ -167,8 +164,19 @@ TEST(Select, NamesTheKeysThatExistWhenNoCheckpointHasTheKey) {
 TEST(Select, RefusesAKeyThatOnlyRejectedCheckpointsHave) {
   const std::vector list = {checkpoint(1, {{"loss", 1.0}}), checkpoint(2)};
   const auto second = [](const CheckpointInfo& c) { return c.id == 2; };
-  invalid_argument_of(
+  const std::string message = invalid_argument_of(
       [&] { select_checkpoints(list, {.min_key = "loss", .ckpt_predicate = second}); });
+  EXPECT_NE(message.find("no checkpoint that the predicate accepts has"), std::string::npos)
+      << message;
+}
+
+TEST(Select, FindsKnownDamageLikeAnythingElse) {
+  const std::vector list = {checkpoint(1, {{"loss", 2}}), damaged(checkpoint(2, {{"loss", 1}}))};
+  const auto intact = [](const CheckpointInfo& c) { return !c.damaged; };
+  EXPECT_EQ(ids_of(select_checkpoints(list, {.min_key = "loss"})), (Ids{2, 1}));
+  EXPECT_TRUE(select_checkpoints(list, {.min_key = "loss"}).front().damaged);
+  EXPECT_EQ(ids_of(select_checkpoints(list, {.min_key = "loss", .ckpt_predicate = intact})),
+            (Ids{1}));
 }
 
 TEST(Select, RefusesAKeyThatIsNoNumber) {
@@ -311,113 +319,105 @@ TEST(Keep, AcceptsAnyKeyWhileThereAreNoCandidates) {
                   .deleted.empty());
 }
 
-// The rule once more, said slowly: no sorting, every checkpoint counts those that stand before it.
-class Model {
- public:
-  Model(const std::vector<CheckpointInfo>& list, const KeepOptions& options)
-      : list_(list), options_(options) {}
+constexpr std::int64_t kHour = 3'600'000'000'000;
 
-  bool goes(const CheckpointInfo& c) const {
-    const auto n = static_cast<std::size_t>(options_.num_to_keep);
-    if (c.pinned || !is_candidate(c)) return false;
-    if (c.damaged) return intact_candidates() >= n;
-    if (options_.keep_every != 0 && c.id % options_.keep_every == 0) return false;
-    if (options_.keep_recent && better_than(c, {}, 0) < n) return false;
-    for (const std::string& key : options_.max_keys) {
-      if (has(c, key) && better_than(c, key, 1) < n) return false;
-    }
-    for (const std::string& key : options_.min_keys) {
-      if (has(c, key) && better_than(c, key, -1) < n) return false;
-    }
-    return true;
-  }
-
- private:
-  static bool has(const CheckpointInfo& c, const std::string& key) {
-    return key.empty() || c.meta.contains(key);
-  }
-
-  bool is_candidate(const CheckpointInfo& c) const {
-    if (options_.ckpt_predicate && !options_.ckpt_predicate(c)) return false;
-    if (options_.keep_recent) return true;
-    const auto has_it = [&](const std::string& key) { return has(c, key); };
-    return std::any_of(options_.max_keys.begin(), options_.max_keys.end(), has_it) ||
-           std::any_of(options_.min_keys.begin(), options_.min_keys.end(), has_it);
-  }
-
-  std::size_t intact_candidates() const {
-    return static_cast<std::size_t>(
-        std::count_if(list_.begin(), list_.end(),
-                      [&](const CheckpointInfo& c) { return is_candidate(c) && !c.damaged; }));
-  }
-
-  // How many candidates stand before `c`; without a key, or with sign 0, by age alone.
-  std::size_t better_than(const CheckpointInfo& c, const std::string& key, int sign) const {
-    const auto score = [&](const CheckpointInfo& d) {
-      return sign == 0 ? 0 : sign * d.meta.get(key)->as_double();
-    };
-    return static_cast<std::size_t>(
-        std::count_if(list_.begin(), list_.end(), [&](const CheckpointInfo& d) {
-          if (d.damaged || !is_candidate(d) || !has(d, key)) return false;
-          const double of_c = score(c);
-          const double of_d = score(d);
-          if (std::isnan(of_c) != std::isnan(of_d)) return std::isnan(of_c);
-          if (of_c != of_d && !std::isnan(of_c)) return of_d > of_c;
-          return d.sequence > c.sequence;
-        }));
-  }
-
-  const std::vector<CheckpointInfo>& list_;
-  const KeepOptions& options_;
-};
-
-std::vector<CheckpointInfo> random_checkpoints(std::mt19937& random) {
-  const auto below = [&](unsigned n) {
-    return std::uniform_int_distribution<unsigned>(0, n - 1)(random);
-  };
-  const double values[] = {1, 2, 3, kNan, kInfinity, -kInfinity};
+// Saved so many hours after the epoch, each.
+std::vector<CheckpointInfo> saved_at(std::initializer_list<std::int64_t> hours) {
   std::vector<CheckpointInfo> list;
-  const unsigned count = below(12);
-  for (unsigned id = 1; id <= count; ++id) {
-    CheckpointInfo c = checkpoint(id);
-    for (const char* key : {"a", "b"}) {
-      // The first has every key, so that no key is unknown.
-      if (id == 1 || below(3) != 0) c.meta.set(key, values[below(6)]);
-    }
-    c.pinned = below(6) == 0;
-    c.damaged = below(5) == 0;
-    list.push_back(c);
+  for (const std::int64_t hour : hours) {
+    list.push_back(checkpoint(list.size() + 1));
+    list.back().created_unix_ns = hour * kHour;
   }
-  std::shuffle(list.begin(), list.end(), random);
   return list;
 }
 
-TEST(Keep, AgreesWithASimpleModelOnRandomStores) {
-  std::mt19937 random(20251124);
-  for (int round = 0; round < 20000; ++round) {
-    const std::vector<CheckpointInfo> list = random_checkpoints(random);
-    KeepOptions options = {.num_to_keep = static_cast<int>(random() % 4),
-                           .keep_recent = random() % 2 == 0,
-                           .keep_every = random() % 4};
-    if (random() % 2 == 0) options.max_keys.emplace_back("a");
-    if (random() % 2 == 0) options.min_keys.emplace_back("b");
-    if (random() % 2 == 0) {
-      options.ckpt_predicate = [](const CheckpointInfo& c) { return c.id == 1 || c.id % 3 != 0; };
-    }
-    const RetentionPlan plan = plan_retention(list, options);
-    std::set<std::uint64_t> deleted;
-    for (const std::uint64_t id : ids_of(plan.deleted)) deleted.insert(id);
-    EXPECT_EQ(plan.kept.size() + deleted.size(), list.size());
-    for (const CheckpointInfo& c : list) {
-      ASSERT_EQ(deleted.contains(c.id), Model(list, options).goes(c))
-          << "round " << round << ", id " << c.id << ": " << rule_of(plan, c.id);
-    }
-    for (const auto* part : {&plan.kept, &plan.deleted}) {
-      EXPECT_TRUE(std::is_sorted(part->rbegin(), part->rend(), [](const auto& a, const auto& b) {
-        return a.checkpoint.sequence < b.checkpoint.sequence;
-      }));
-    }
-  }
+KeepOptions keep_for(std::chrono::seconds duration, std::int64_t now_ns) {
+  return {.num_to_keep = 0, .keep_for = duration, .clock = [now_ns] {
+            return std::chrono::system_clock::time_point(std::chrono::nanoseconds(now_ns));
+          }};
+}
+
+TEST(Keep, ProtectsWhatIsYoungerThanADurationByTheClock) {
+  const auto plan =
+      plan_retention(saved_at({1, 2, 3, 4}), keep_for(std::chrono::hours(2), 5 * kHour));
+  EXPECT_EQ(ids_of(plan.kept), (Ids{4}));
+  EXPECT_EQ(rule_of(plan, 4), "younger than 2 hours");
+  EXPECT_EQ(rule_of(plan, 3), "not protected");  // Exactly two hours old.
+}
+
+TEST(Keep, TakesWhatWasSavedInTheFutureForYoung) {
+  const auto plan = plan_retention(saved_at({1, 9}), keep_for(std::chrono::hours(1), 5 * kHour));
+  EXPECT_EQ(ids_of(plan.kept), (Ids{2}));
+}
+
+TEST(Keep, ComparesAgesWithoutOverflow) {
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  std::vector list = {checkpoint(1), checkpoint(2)};
+  list[0].created_unix_ns = std::numeric_limits<std::int64_t>::min();
+  list[1].created_unix_ns = kMax;
+  EXPECT_EQ(ids_of(plan_retention(list, keep_for(std::chrono::seconds(1), kMax)).kept), (Ids{2}));
+  EXPECT_EQ(ids_of(plan_retention(list, keep_for(std::chrono::seconds::max(), kMax)).kept),
+            (Ids{2, 1}));
+}
+
+TEST(Keep, DoesNotProtectADamagedCheckpointByItsAge) {
+  auto list = saved_at({4});
+  list[0].damaged = true;
+  EXPECT_EQ(ids_of(plan_retention(list, keep_for(std::chrono::hours(2), 5 * kHour)).deleted),
+            (Ids{1}));
+}
+
+TEST(Keep, RanksNothingByAgeAlone) {
+  KeepOptions options = keep_for(std::chrono::hours(2), 5 * kHour);
+  options.keep_recent = false;
+  EXPECT_TRUE(plan_retention(saved_at({1}), options).deleted.empty());
+}
+
+TEST(Keep, TellsTheTimeByTheSystemsClockUnlessAnotherIsGiven) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  auto list = saved_at({0, 0});
+  list[1].created_unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  const auto plan =
+      plan_retention(list, {.num_to_keep = 0, .keep_for = std::chrono::hours(24 * 365)});
+  EXPECT_EQ(ids_of(plan.kept), (Ids{2}));
+  EXPECT_EQ(rule_of(plan, 2), "younger than 365 days");
+}
+
+TEST(Keep, RefusesANegativeDuration) {
+  const std::string message =
+      invalid_argument_of([] { plan_retention({}, {.keep_for = std::chrono::seconds(-1)}); });
+  EXPECT_EQ(message, "keep_for is -1; it must be 0 or more");
+}
+
+// ---- for a save, which must not be lost because of what it would delete
+
+TEST(KeepForASave, DeletesNothingWhileNoCheckpointHasTheKey) {
+  const std::vector list = {pinned(checkpoint(1)), checkpoint(2), checkpoint(3, {{"acc", 1}})};
+  const auto plan = plan_retention_or_keep_all(list, {.num_to_keep = 0, .min_keys = {"loss"}});
+  EXPECT_EQ(ids_of(plan.kept), (Ids{3, 2, 1}));
+  EXPECT_TRUE(plan.deleted.empty());
+  EXPECT_EQ(plan.problem, R"(no checkpoint has the metadata key "loss"; keys that exist: "acc")");
+  EXPECT_EQ(rule_of(plan, 2), "nothing is deleted, because " + plan.problem);
+}
+
+TEST(KeepForASave, DeletesNothingWhileTheKeyIsNoNumber) {
+  const std::vector list = {checkpoint(1, {{"loss", "n/a"}}), checkpoint(2, {{"loss", 1}})};
+  const auto plan = plan_retention_or_keep_all(list, {.max_keys = {"loss"}});
+  EXPECT_TRUE(plan.deleted.empty());
+  EXPECT_NE(plan.problem.find(R"(checkpoint "c1" it is of type string)"), std::string::npos);
+}
+
+TEST(KeepForASave, AppliesTheRuleOnceAnyCheckpointHasTheKey) {
+  const std::vector list = {checkpoint(1), checkpoint(2, {{"loss", 1}}), checkpoint(3)};
+  const auto plan = plan_retention_or_keep_all(list, {.num_to_keep = 1, .min_keys = {"loss"}});
+  EXPECT_EQ(ids_of(plan.kept), (Ids{3, 2}));
+  EXPECT_EQ(plan.problem, "");
+}
+
+TEST(KeepForASave, RefusesOptionsThatAreWrongInThemselves) {
+  invalid_argument_of([] { plan_retention_or_keep_all({}, {.num_to_keep = -1}); });
+  invalid_argument_of(
+      [] { plan_retention_or_keep_all({}, {.keep_for = std::chrono::seconds(-1)}); });
 }
 
 }  // namespace
