@@ -31,6 +31,15 @@ std::vector<std::uint64_t> ids_of(const std::vector<RetentionDecision>& decision
   return ids;
 }
 
+// What `.replace` deletes, at its place in the plan.
+void add_replaced(const CheckpointInfo& replaced, RetentionPlan& plan) {
+  const auto at = std::partition_point(plan.deleted.begin(), plan.deleted.end(),
+                                       [&](const RetentionDecision& decision) {
+                                         return decision.checkpoint.sequence > replaced.sequence;
+                                       });
+  plan.deleted.insert(at, {.checkpoint = replaced, .rule = "replaced"});
+}
+
 Registered prepare(const std::string& name, const Recoverable& object, RecoverableOptions options) {
   const auto refuse = [&](const std::string& why) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -119,6 +128,8 @@ struct Checkpointer::Impl {
   void remember_damage(const CheckpointInfo& checkpoint) {
     if (store.read_only()) return;
     try {
+      const auto known = store.find(checkpoint.id);
+      if (!known || known->damaged) return;
       store.set_damaged({&checkpoint.id, 1}, true);
     } catch (const Error& error) {
       // Recovery goes on: the next one will look at the checkpoint again, that is all.
@@ -127,10 +138,39 @@ struct Checkpointer::Impl {
     }
   }
 
+  // Once for each, not at every save.
+  void say_why_nothing_is_deleted(const std::string& problem) {
+    if (!problem.empty() && problem != last_problem) {
+      log("nothing is deleted while saving: " + problem);
+    }
+    last_problem = problem;
+  }
+
+  // What stands in a plan for the checkpoint that a save with these options would make.
+  CheckpointInfo upcoming(const SaveOptions& options) const;
+
   LogCallback log;
   Store store;
   Registry registry;
+  std::string last_problem;
 };
+
+CheckpointInfo Checkpointer::Impl::upcoming(const SaveOptions& options) const {
+  using std::chrono::duration;
+  using std::chrono::nanoseconds;
+  const StoreStats stats = store.stat();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  CheckpointInfo next;
+  next.id = stats.next_id;
+  next.sequence = stats.sequence + 1;
+  next.name = options.name.empty() ? "ckpt-" + std::to_string(next.id) : options.name;
+  next.created_unix_ns = std::chrono::duration_cast<nanoseconds>(now).count();
+  next.meta = options.meta;
+  if (!next.meta.contains("unixtime")) next.meta.set("unixtime", duration<double>(now).count());
+  if (!next.meta.contains("end-of-epoch")) next.meta.set("end-of-epoch", options.end_of_epoch);
+  for (const auto& [name, registered] : registry) next.recoverables.push_back(name);
+  return next;
+}
 
 Checkpointer::Checkpointer(const std::filesystem::path& directory, const StoreOptions& options)
     : impl_(std::make_unique<Impl>(directory, with_log(options))) {}
@@ -207,36 +247,26 @@ class KeepOnly {
     }
     if (options.replace && !options.name.empty()) replaced_ = store.find_by_name(options.name);
     options_.retention = [plan = plan_, &keep](std::span<const CheckpointInfo> checkpoints) {
-      *plan = plan_retention(checkpoints, keep);
+      *plan = plan_retention_or_keep_all(checkpoints, keep);
       return ids_of(plan->deleted);
     };
   }
 
   const SaveOptions& options() const { return options_; }
+  /// Why the rule could not be applied, once it has been asked.
+  const std::string& problem() const { return plan_->problem; }
 
   SaveAndKeepResult result(SaveResult saved) {
-    if (replaced_) tell_replaced();
+    if (replaced_) add_replaced(*replaced_, *plan_);
     return {.saved = std::move(saved.saved),
             .new_bytes = saved.new_bytes,
             .new_chunks = saved.new_chunks,
             .kept = std::move(plan_->kept),
-            .deleted = std::move(plan_->deleted)};
+            .deleted = std::move(plan_->deleted),
+            .problem = std::move(plan_->problem)};
   }
 
  private:
-  void tell_replaced() {
-    const auto is_replaced = [&](const RetentionDecision& decision) {
-      return decision.checkpoint.id == replaced_->id;
-    };
-    std::erase_if(plan_->kept, is_replaced);
-    std::erase_if(plan_->deleted, is_replaced);
-    const auto newer = [&](const RetentionDecision& decision) {
-      return decision.checkpoint.sequence > replaced_->sequence;
-    };
-    const auto at = std::partition_point(plan_->deleted.begin(), plan_->deleted.end(), newer);
-    plan_->deleted.insert(at, {.checkpoint = *replaced_, .rule = "replaced"});
-  }
-
   SaveOptions options_;
   std::optional<CheckpointInfo> replaced_;
   std::shared_ptr<RetentionPlan> plan_ = std::make_shared<RetentionPlan>();
@@ -247,7 +277,9 @@ class KeepOnly {
 SaveAndKeepResult Checkpointer::save_and_keep_only(const SaveOptions& options,
                                                    const KeepOptions& keep) {
   KeepOnly keep_only(impl_->store, options, keep);
-  return keep_only.result(save_checkpoint(keep_only.options()));
+  SaveResult saved = save_checkpoint(keep_only.options());
+  impl_->say_why_nothing_is_deleted(keep_only.problem());
+  return keep_only.result(std::move(saved));
 }
 
 SaveFuture<SaveAndKeepResult> Checkpointer::save_and_keep_only_async(const SaveOptions& options,
@@ -255,6 +287,7 @@ SaveFuture<SaveAndKeepResult> Checkpointer::save_and_keep_only_async(const SaveO
                                                                      const AsyncOptions& async) {
   KeepOnly keep_only(impl_->store, options, keep);
   auto future = save_checkpoint_async(keep_only.options(), async);
+  impl_->say_why_nothing_is_deleted(keep_only.problem());
   return std::move(future).map<SaveAndKeepResult>(
       [keep_only](SaveResult saved) mutable { return keep_only.result(std::move(saved)); });
 }
@@ -262,36 +295,18 @@ SaveFuture<SaveAndKeepResult> Checkpointer::save_and_keep_only_async(const SaveO
 RetentionPlan Checkpointer::plan_save_and_keep_only(const SaveOptions& options,
                                                     const KeepOptions& keep) const {
   std::vector<CheckpointInfo> checkpoints = list_checkpoints();
-  std::optional<RetentionDecision> replaced;
-  if (options.replace && !options.name.empty()) {
-    const auto at = std::find_if(checkpoints.begin(), checkpoints.end(),
-                                 [&](const CheckpointInfo& c) { return c.name == options.name; });
-    if (at != checkpoints.end()) {
-      replaced = RetentionDecision{.checkpoint = *at, .rule = "replaced"};
-      checkpoints.erase(at);
-    }
+  CheckpointInfo next = impl_->upcoming(options);
+  std::optional<CheckpointInfo> replaced;
+  const auto holder = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                   [&](const CheckpointInfo& c) { return c.name == options.name; });
+  if (options.replace && holder != checkpoints.end()) {
+    next.pinned = holder->pinned;
+    replaced = std::move(*holder);
+    checkpoints.erase(holder);
   }
-  CheckpointInfo next;
-  for (const CheckpointInfo& checkpoint : checkpoints) next.id = std::max(next.id, checkpoint.id);
-  ++next.id;
-  next.sequence = impl_->store.stat().sequence + 1;
-  next.name = options.name.empty() ? "ckpt-" + std::to_string(next.id) : options.name;
-  next.meta = options.meta;
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  if (!next.meta.contains("unixtime")) {
-    next.meta.set("unixtime", std::chrono::duration<double>(now).count());
-  }
-  if (!next.meta.contains("end-of-epoch")) next.meta.set("end-of-epoch", options.end_of_epoch);
-  next.recoverables = recoverables();
   checkpoints.insert(checkpoints.begin(), std::move(next));
-  RetentionPlan plan = plan_retention(checkpoints, keep);
-  if (replaced) {
-    const auto newer = [&](const RetentionDecision& decision) {
-      return decision.checkpoint.sequence > replaced->checkpoint.sequence;
-    };
-    plan.deleted.insert(std::partition_point(plan.deleted.begin(), plan.deleted.end(), newer),
-                        *replaced);
-  }
+  RetentionPlan plan = plan_retention_or_keep_all(checkpoints, keep);
+  if (replaced) add_replaced(*replaced, plan);
   return plan;
 }
 
@@ -347,7 +362,12 @@ LoadReport Checkpointer::load_checkpoint(const CheckpointInfo& checkpoint,
                       " is registered; there are: " + in_quotes(recoverables()));
     }
   }
-  return load(impl_->registry, open(checkpoint), options.mode, options.only);
+  try {
+    return load(impl_->registry, open(checkpoint), options.mode, options.only);
+  } catch (const Error& error) {
+    if (is_damage(error)) impl_->remember_damage(checkpoint);
+    throw;
+  }
 }
 
 Recovery Checkpointer::recover_if_possible(const FindOptions& options) {
@@ -378,7 +398,6 @@ Recovery Checkpointer::recover_if_possible(const FindOptions& options) {
       if (!is_damage(error)) throw;
       impl_->log("passing over damaged checkpoint " + name_of(*next) + ": " + error.what());
       passed_over.push_back({*next, error.what()});
-      impl_->remember_damage(*next);
     }
   }
   if (passed_over.empty()) return {};

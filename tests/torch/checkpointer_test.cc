@@ -4,6 +4,7 @@
 #include <cairn/store.h>
 
 #include <fstream>
+#include <random>
 
 namespace cairn::testing {
 namespace {
@@ -454,6 +455,97 @@ TEST_F(Checkpoints, ReportTheOneThatASaveReplaced) {
   EXPECT_EQ(done.deleted[0].checkpoint.name, "a");
   EXPECT_EQ(done.deleted[0].rule, "replaced");
   EXPECT_EQ(names(), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(Checkpoints, AreSavedAllTheSameWhenNoneHasTheKeyYet) {
+  std::int64_t number = 0;
+  std::vector<std::string> log;
+  Checkpointer checkpointer(store(),
+                            {.log = [&](std::string_view message) { log.emplace_back(message); }});
+  checkpointer.add_recoverable("number", number);
+  const KeepOptions keep{.num_to_keep = 1, .min_keys = {"loss"}};
+  for (const char* name : {"1", "2"}) {
+    const RetentionPlan plan = checkpointer.plan_save_and_keep_only({.name = name}, keep);
+    const SaveAndKeepResult done = checkpointer.save_and_keep_only({.name = name}, keep);
+    EXPECT_TRUE(done.deleted.empty());
+    EXPECT_NE(done.problem.find(R"(no checkpoint has the metadata key "loss")"), std::string::npos);
+    EXPECT_EQ(plan.problem, done.problem);
+    EXPECT_EQ(done.kept.front().rule, "nothing is deleted, because " + done.problem);
+  }
+  ASSERT_EQ(log.size(), 1U);  // Said once.
+  EXPECT_NE(log[0].find("nothing is deleted while saving"), std::string::npos);
+  EXPECT_EQ(error_of([&] { checkpointer.delete_checkpoints(keep); }).code(),
+            ErrorCode::kInvalidArgument);
+
+  checkpointer.save_and_keep_only({.meta = {{"loss", 1.0}}, .name = "3"}, keep);
+  EXPECT_EQ(names(), std::vector<std::string>{"3"});
+}
+
+TEST_F(Checkpoints, AreSavedAsPlannedWhateverTheOptions) {
+  std::int64_t number = 0;
+  std::mt19937 random(7);
+  Checkpointer checkpointer(store(), {.log = [](std::string_view) {}});
+  checkpointer.add_recoverable("number", number);
+  const auto described = [](const std::vector<RetentionDecision>& decisions) {
+    std::string text;
+    for (const RetentionDecision& decision : decisions) {
+      text += std::to_string(decision.checkpoint.id) + " " + decision.checkpoint.name + ": " +
+              decision.rule + "\n";
+    }
+    return text;
+  };
+  for (int step = 0; step < 100; ++step) {
+    const auto held = checkpointer.list_checkpoints();
+    if (!held.empty() && random() % 5 == 0) checkpointer.pin(held[random() % held.size()]);
+    if (!held.empty() && random() % 5 == 0) checkpointer.unpin(held[random() % held.size()]);
+    if (!held.empty() && random() % 8 == 0) {
+      checkpointer.store().set_damaged(std::vector{held[random() % held.size()].id}, true);
+    }
+    SaveOptions save;
+    if (random() % 3 != 0) save.meta.set("loss", static_cast<double>(random() % 4));
+    if (!held.empty() && random() % 4 == 0) save.name = held[random() % held.size()].name;
+    save.replace = true;
+    KeepOptions keep{.num_to_keep = static_cast<int>(random() % 4),
+                     .keep_recent = random() % 3 != 0,
+                     .keep_every = random() % 3 == 0 ? 4U : 0U};
+    if (random() % 2 == 0) keep.min_keys = {"loss"};
+    const RetentionPlan plan = checkpointer.plan_save_and_keep_only(save, keep);
+    const SaveAndKeepResult done = checkpointer.save_and_keep_only(save, keep);
+    ASSERT_EQ(described(done.kept), described(plan.kept)) << "step " << step;
+    ASSERT_EQ(described(done.deleted), described(plan.deleted)) << "step " << step;
+    ASSERT_EQ(done.problem, plan.problem);
+    std::string kept;
+    for (const CheckpointInfo& info : checkpointer.list_checkpoints()) {
+      kept += std::to_string(info.id) + " ";
+    }
+    std::string expected;
+    for (const RetentionDecision& one : done.kept) {
+      expected += std::to_string(one.checkpoint.id) + " ";
+    }
+    ASSERT_EQ(kept, expected) << "step " << step;
+  }
+}
+
+TEST_F(Checkpoints, AreRememberedAsDamagedByALoadAndThenGoFirst) {
+  for (int number = 0; number < 3; ++number) save_number(number, {.name = std::to_string(number)});
+  torch::nn::Linear net(3, 2);
+  {
+    Checkpointer checkpointer(store());
+    checkpointer.add_recoverable("net", net).save_checkpoint({.name = "net"});
+  }
+  damage("net", "net");
+  {
+    Checkpointer checkpointer(store());
+    checkpointer.add_recoverable("net", net);
+    const CheckpointInfo info = *checkpointer.find_checkpoint();
+    EXPECT_EQ(error_of([&] { checkpointer.load_checkpoint(info); }).code(), ErrorCode::kDamaged);
+  }
+  Checkpointer checkpointer(store());  // After a restart.
+  EXPECT_TRUE(checkpointer.find_checkpoint()->damaged);
+  const RetentionPlan plan = checkpointer.delete_checkpoints({.num_to_keep = 2});
+  ASSERT_EQ(plan.deleted.size(), 2U);
+  EXPECT_EQ(plan.deleted[0].rule, "damaged");
+  EXPECT_EQ(names(), (std::vector<std::string>{"2", "1"}));
 }
 
 TEST_F(Checkpoints, AreDeletedAsPlannedAndPinsSurvive) {

@@ -68,10 +68,12 @@ class Recovery {
 /// What `save_and_keep_only` did in its one commit. Newest first in each list.
 struct SaveAndKeepResult {
   CheckpointInfo saved = {};
-  std::uint64_t new_bytes = 0;               ///< Bytes of chunks that were not stored before.
-  std::uint64_t new_chunks = 0;              ///< How many of them.
-  std::vector<RetentionDecision> kept = {};  ///< The one just saved among them.
+  std::uint64_t new_bytes = 0;   ///< Bytes of chunks that were not stored before.
+  std::uint64_t new_chunks = 0;  ///< How many of them.
+  /// The one just saved is among them, unless the rule keeps nothing: then it is among `deleted`.
+  std::vector<RetentionDecision> kept = {};
   std::vector<RetentionDecision> deleted = {};
+  std::string problem = {};  ///< Why the rule could not be applied, so that nothing was deleted.
 };
 
 /// Saves and loads the state of a training job, whole or not at all.
@@ -116,8 +118,10 @@ class Checkpointer {
 
   /// Saves, and deletes what `keep` does not protect, in one commit; the new checkpoint counts.
   ///
-  /// Errors: as `save_checkpoint` and `plan_retention`; invalid_argument when `options` has a
-  /// retention of its own.
+  /// A key by which nothing can be ranked fails no save: all are kept, and the result and the log
+  /// say why (`plan_retention_or_keep_all`).
+  /// Errors: as `save_checkpoint` and `plan_retention_or_keep_all`; invalid_argument when `options`
+  /// has a retention of its own.
   SaveAndKeepResult save_and_keep_only(const SaveOptions& options = {},
                                        const KeepOptions& keep = {});
 
@@ -137,7 +141,7 @@ class Checkpointer {
                                                          const AsyncOptions& async = {});
 
   /// What `save_and_keep_only` would keep and delete; changes nothing. The checkpoint that would be
-  /// saved stands in the plan with an id above all others and without sizes.
+  /// saved stands in the plan without sizes.
   RetentionPlan plan_save_and_keep_only(const SaveOptions& options = {},
                                         const KeepOptions& keep = {}) const;
 
@@ -149,7 +153,8 @@ class Checkpointer {
 
   /// All checkpoints, newest first.
   std::vector<CheckpointInfo> list_checkpoints() const;
-  /// The checkpoints that `options` asks for, best first. Errors: as `select_checkpoints`.
+  /// The checkpoints that `options` asks for, best first. Those known to be damaged are among them,
+  /// with `damaged` set; a predicate can leave them out. Errors: as `select_checkpoints`.
   std::vector<CheckpointInfo> find_checkpoints(const FindOptions& options = {}) const;
   /// The first of these, or nothing.
   std::optional<CheckpointInfo> find_checkpoint(const FindOptions& options = {}) const;
@@ -170,7 +175,8 @@ class Checkpointer {
   /// for is ignored and reported. In the default mode only a read error between the two passes can
   /// leave tensors half written, and is reported as that; `LoadMode::kStaged` has no exception.
   /// Errors: not_found (deleted meanwhile; a name in `.only` that is not registered); mismatch,
-  /// listing every missing or unexpected name, shape and dtype of all objects; damaged, truncated.
+  /// listing every missing or unexpected name, shape and dtype of all objects; damaged, truncated
+  /// (which the store remembers, unless it is read-only).
   LoadReport load_checkpoint(const CheckpointInfo& checkpoint, const LoadOptions& options = {});
 
   /// Opens a checkpoint for reading. It holds its bytes in place while it lives, so keep it no
