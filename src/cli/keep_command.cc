@@ -4,7 +4,8 @@
 #include "session.h"
 #include "text.h"
 
-#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <map>
@@ -48,6 +49,27 @@ Criterion every(std::string_view text) {
           [](const CheckpointInfo& c) { return !c.damaged; }};
 }
 
+// "90s", "30m", "36h", "7d".
+std::chrono::seconds duration_from(std::string_view text, std::string_view option) {
+  static const std::map<char, std::int64_t> kSeconds = {
+      {'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+  const auto unit = text.empty() ? kSeconds.end() : kSeconds.find(text.back());
+  if (unit == kSeconds.end()) {
+    throw UsageError(std::string(option) + " takes a duration such as 90s, 30m, 36h or 7d, not " +
+                     quote(text));
+  }
+  text.remove_suffix(1);
+  constexpr std::int64_t kMaxSeconds = std::numeric_limits<std::int64_t>::max();
+  return std::chrono::seconds(unit->second *
+                              parse_number(text, option, 1, kMaxSeconds / unit->second));
+}
+
+// As with --every, damaged ones stay as far as this criterion goes.
+Criterion younger(std::string_view text) {
+  return {{.num_to_keep = 0, .keep_for = duration_from(text, "--keep-for")},
+          [](const CheckpointInfo& c) { return !c.damaged; }};
+}
+
 std::vector<Criterion> criteria_of(const Invocation& invocation) {
   std::vector<Criterion> criteria;
   for (const auto& text : invocation.values("--recent")) criteria.push_back(newest(text));
@@ -55,8 +77,10 @@ std::vector<Criterion> criteria_of(const Invocation& invocation) {
     for (const auto& text : invocation.values(option)) criteria.push_back(best(text, option));
   }
   for (const auto& text : invocation.values("--every")) criteria.push_back(every(text));
+  for (const auto& text : invocation.values("--keep-for")) criteria.push_back(younger(text));
   if (criteria.empty()) {
-    throw UsageError("keep needs at least one of --recent, --best-min, --best-max, --every");
+    throw UsageError(
+        "keep needs at least one of --recent, --best-min, --best-max, --every, --keep-for");
   }
   return criteria;
 }
@@ -137,10 +161,15 @@ Command keep_command() {
             .value = "N",
             .help = "Protect those whose id is a multiple of N.",
             .repeats = true},
+           {.name = "--keep-for",
+            .value = "TIME",
+            .help = "Protect those saved less than TIME ago by the clock: 90s, 30m, 36h, 7d.",
+            .repeats = true},
            {.name = "--dry-run", .help = "Say what would be deleted; change nothing."}},
       .examples =
           "cairn keep runs/a --recent 3 --best-min loss:2\n"
-          "cairn keep runs/a --every 10 --recent 1 --dry-run",
+          "cairn keep runs/a --every 10 --recent 1 --dry-run\n"
+          "cairn keep runs/a --recent 1 --keep-for 2d",
       .run = run};
 }
 

@@ -3,8 +3,23 @@
 
 #include <cairn/store.h>
 
+#include <chrono>
 #include <future>
 #include <optional>
+
+namespace {
+
+std::chrono::seconds saved_ago{0};  // How long ago this process saves.
+
+}  // namespace
+
+// The names are the linker's (ld(1), --wrap).
+// NOLINTBEGIN(bugprone-reserved-identifier)
+extern "C" std::int64_t __real__ZN5cairn2io12unix_time_nsEv();
+extern "C" std::int64_t __wrap__ZN5cairn2io12unix_time_nsEv() {
+  return __real__ZN5cairn2io12unix_time_nsEv() - std::chrono::nanoseconds(saved_ago).count();
+}
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace cairn::testing {
 namespace {
@@ -89,6 +104,19 @@ TEST_F(Keep, KeepsEveryNthId) {
   EXPECT_EQ(kept_by({"--every", "2"}), (Names{"d", "b"}));
 }
 
+TEST_F(Keep, KeepsWhatIsYoungerThanADuration) {
+  saved_ago = std::chrono::hours(49);
+  Store(store_).save({}, {.name = "old"});
+  saved_ago = std::chrono::hours(47);
+  Store(store_).save({}, {.name = "young"});
+  EXPECT_EQ(kept_by({"--keep-for", "3d", "--dry-run"}), (Names{"young", "old"}));
+  EXPECT_EQ(kept_by({"--keep-for", "47h", "--dry-run"}), (Names{}));
+  EXPECT_EQ(kept_by({"--keep-for", "2820m", "--recent", "1", "--dry-run"}), (Names{"young"}));
+  EXPECT_NE(done({"keep", store_, "--keep-for", "2d"}).out.find("younger than 2 days"),
+            std::string::npos);
+  EXPECT_EQ(names(), Names{"young"});
+}
+
 TEST_F(Keep, KeepsWhatAnyOfItsCriteriaProtects) {
   import_losses({"1", "5", "4", "3", "2"});
   EXPECT_EQ(kept_by({"--best-min", "loss:1", "--best-max=loss:1", "--recent", "1", "--every", "4"}),
@@ -143,6 +171,12 @@ TEST_F(Keep, ChecksItsNumbers) {
                                                         {"--recent", "1.5"},
                                                         {"--recent", "99999999999"},
                                                         {"--every", "0"},
+                                                        {"--keep-for", "0s"},
+                                                        {"--keep-for", "2"},
+                                                        {"--keep-for", "d"},
+                                                        {"--keep-for", "-1d"},
+                                                        {"--keep-for", "1.5h"},
+                                                        {"--keep-for", "106751991167301d"},
                                                         {"--best-min", "loss"},
                                                         {"--best-min", "loss:"},
                                                         {"--best-min", ":3"},
