@@ -30,6 +30,10 @@ endif()
 
 # No directory of the build machine in what is built; it also lets ccache serve a fresh clone.
 add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+cmake_path(IS_PREFIX PROJECT_SOURCE_DIR ${PROJECT_BINARY_DIR} NORMALIZE build_is_inside)
+if(NOT build_is_inside)
+  add_compile_options(-ffile-prefix-map=${PROJECT_BINARY_DIR}=build)
+endif()
 
 set(CAIRN_USES_CCACHE OFF)
 if(CAIRN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

@@ -1,14 +1,13 @@
 # Finds LibTorch: Debian's libtorch-dev, the one inside pip's torch, or any other by CMAKE_PREFIX_PATH.
 #
-# Sets CAIRN_HAVE_TORCH and CAIRN_TORCH_LIBRARIES, and defines cairn_precompile_torch(target).
+# Sets CAIRN_HAVE_TORCH, and by CairnFindTorch CAIRN_TORCH_LIBRARIES, and defines cairn_precompile_torch(target).
 
 set(CAIRN_HAVE_TORCH OFF)
-# TorchConfig of pip's torch warns that a static library is absent which nothing needs.
-set(kineto_LIBRARY unused)
+include(CairnFindTorch)
 if(CAIRN_WITH_TORCH STREQUAL "AUTO")
-  find_package(Torch QUIET)
+  cairn_find_torch(QUIET)
 else()
-  find_package(Torch REQUIRED)
+  cairn_find_torch(REQUIRED)
 endif()
 if(NOT TARGET torch)
   message(STATUS "LibTorch: not found; building without cairn::torch")
@@ -21,23 +20,6 @@ if(TORCH_CXX_FLAGS MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
     "The LibTorch at ${TORCH_INSTALL_PREFIX} was built for the old C++ ABI "
     "(_GLIBCXX_USE_CXX11_ABI=0), with which nothing else here can be linked. "
     "Take a build for the C++11 ABI, or set CAIRN_WITH_TORCH=OFF.")
-endif()
-
-# Not TORCH_LIBRARIES: TorchConfig adds to it whatever libc10.so the system's directories hold, so a
-# LibTorch elsewhere would be mixed with Debian's and fail while it starts. The targets bring their own.
-set(CAIRN_TORCH_LIBRARIES torch torch_library)
-
-# caffe2::mkl of newer releases names directories under "/lib" that exist nowhere when MKL is absent;
-# they would end up in every run path.
-if(TARGET caffe2::mkl)
-  get_target_property(mkl_dirs caffe2::mkl INTERFACE_LINK_DIRECTORIES)
-  set(existing_mkl_dirs)
-  foreach(dir IN LISTS mkl_dirs)
-    if(IS_DIRECTORY "${dir}")
-      list(APPEND existing_mkl_dirs "${dir}")
-    endif()
-  endforeach()
-  set_target_properties(caffe2::mkl PROPERTIES INTERFACE_LINK_DIRECTORIES "${existing_mkl_dirs}")
 endif()
 
 get_target_property(torch_location torch LOCATION)
