@@ -1,4 +1,5 @@
-# Debian packages of a static build, by `cpack`; `./dev package` makes such a build and them.
+# Debian packages of a static build, by `cpack` in the build directory. Configured with
+# -DCMAKE_INSTALL_PREFIX=/usr, libraries go where Debian has them for the architecture.
 #
 #   cairn               the tool
 #   libcairn-dev        headers and library of the core, CMake and pkg-config files
