@@ -222,6 +222,9 @@ InfoRow decode_info(Bytes key, Bytes value) {
   if (row_format != kRowFormat || value.size() != kInfoBytes) {
     fail_meaning(Table::kInfo, "has a wrong format or length");
   }
+  if (!std::equal(key.begin(), key.end(), info_key().begin(), info_key().end())) {
+    fail_meaning(Table::kInfo, "has an unknown key");
+  }
   InfoRow row;
   row.format_version = load_le<std::uint32_t>(part, kInfoFormatVersion);
   row.uuid = load_bytes<format::Uuid>(part, kInfoUuid);
@@ -296,6 +299,8 @@ std::vector<std::byte> encode_name(std::string_view name, std::uint64_t checkpoi
 }
 
 std::uint64_t decode_name(Bytes key, Bytes value) {
+  format::validate_checkpoint_name({reinterpret_cast<const char*>(key.data()), key.size()},
+                                   ErrorCode::kDamaged);
   return load_le<std::uint64_t>(unseal(Table::kNames, key, value, kNameBytes), 0);
 }
 

@@ -226,7 +226,7 @@ std::span<const std::byte> PackFile::read_record(const Extent& extent, RecordTyp
     format::RecordHeader header;
     const auto payload =
         format::decode_record(storage.span(), uuid(), extent.offset, type, &header);
-    if (header.payload_digest != digest) {
+    if (header.payload_digest != digest || payload.size() != extent.bytes - kRecordHeaderBytes) {
       throw Error(ErrorCode::kDamaged, "the record is not the one that is referred to");
     }
     return payload;

@@ -22,6 +22,21 @@ namespace cairn::store {
 /// failed or that this version is too old.
 bool is_damage(const Error& error) noexcept;
 
+/// The index of a checkpoint, as a root or the catalog lists it. One that verifies, but is another
+/// checkpoint's, would give its bytes under the wrong name. (The name in the index may differ: a
+/// repair that takes in two of one name changes it in the root.)
+/// Errors: as `PackFile::read_index`.
+template <typename Listed>
+format::Index read_index_of(const pack::PackFile& pack, const Listed& listed,
+                            std::uint64_t data_end) {
+  format::Index index = pack.read_index(listed.index, listed.index_digest, data_end);
+  if (index.id != listed.id || index.sequence != listed.sequence) {
+    throw Error(ErrorCode::kDamaged, "the index is that of another checkpoint",
+                {.path = pack.path(), .offset = listed.index.offset});
+  }
+  return index;
+}
+
 /// Errors: damaged for a catalog of another store, and for one that is an older copy.
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,
                     const pack::SlotTable& slots, const catalog::InfoRow& info);

@@ -363,7 +363,7 @@ void Writer::plan_healing(const NewCheckpoint& add, Plan& plan) {
     }
     format::Index index;
     try {
-      index = pack_.read_index(entry.index, entry.index_digest, info_.data_end);
+      index = read_index_of(pack_, entry, info_.data_end);
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
       continue;

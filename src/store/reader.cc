@@ -42,7 +42,7 @@ CheckpointReader::CheckpointReader(std::shared_ptr<const StoreHandle> handle, st
   const catalog::CheckpointRow row = find_row(*handle_, view_, id);
   info_ = info_of(row);
   try {
-    index_ = handle_->pack().read_index(row.index, row.index_digest, view_.info().data_end);
+    index_ = read_index_of(handle_->pack(), row, view_.info().data_end);
   } catch (const Error& error) {
     throw Error(error.code(),
                 "the index of checkpoint " + base::quoted(row.name) + " (id " + std::to_string(id) +

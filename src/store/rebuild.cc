@@ -34,7 +34,7 @@ std::optional<std::string> verify_entries(const pack::PackFile& pack, std::uint6
                                           std::span<const RootEntry* const> entries) {
   for (const RootEntry* entry : entries) {
     try {
-      const auto index = pack.read_index(entry->index, entry->index_digest, data_end);
+      const auto index = read_index_of(pack, *entry, data_end);
       const auto damaged = check_chunks(pack, index);
       if (!damaged.empty()) return damaged.front().message;
     } catch (const Error& error) {
@@ -61,6 +61,44 @@ std::vector<const RootEntry*> added_entries(const Root& root, const Root* parent
   return added;
 }
 
+/// The extents that are in use, padding included.
+class Occupied {
+ public:
+  void add(const Extent& extent) {
+    extents_.emplace(extent.offset, extent.offset + round_up(extent.bytes, kAlignment));
+  }
+
+  bool overlaps(const Extent& extent) const {
+    const auto after = extents_.upper_bound(extent.offset);
+    if (after != extents_.begin() && std::prev(after)->second > extent.offset) return true;
+    return after != extents_.end() &&
+           after->first < extent.offset + round_up(extent.bytes, kAlignment);
+  }
+
+  /// By offset: where each begins and ends.
+  const std::multimap<std::uint64_t, std::uint64_t>& extents() const { return extents_; }
+
+ private:
+  std::multimap<std::uint64_t, std::uint64_t> extents_;
+};
+
+/// Errors: damaged, when the index places a chunk where something else is, or elsewhere than an
+/// index before it. The good one's bytes must not be freed with the bad one's.
+void check_places(const pack::PackFile& pack, const format::Index& index,
+                  const std::map<ChunkKey, ChunkRow>& chunks, const Occupied& occupied) {
+  for (const ChunkRef& chunk : index.chunks) {
+    const auto known = chunks.find({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+    const bool fits = known != chunks.end() ? known->second.offset == chunk.offset
+                                            : !occupied.overlaps({.offset = chunk.offset,  //
+                                                                  .bytes = chunk.stored_bytes});
+    if (!fits) {
+      throw Error(ErrorCode::kDamaged,
+                  "the index places chunk " + chunk.id.to_hex() + " where it cannot be",
+                  {.path = pack.path(), .offset = chunk.offset});
+    }
+  }
+}
+
 /// A slot, or what a scan found, and its root when that can be read.
 struct Candidate {
   Slot slot{};
@@ -76,6 +114,12 @@ std::vector<Candidate> candidates_from_slots(const pack::PackFile& pack) {
     candidate.slot = *slot;
     try {
       candidate.root = pack.read_root(slot->root, slot->data_end);
+      if (candidate.root->sequence != slot->sequence ||
+          candidate.root->parent_sequence != slot->parent_sequence ||
+          candidate.root->parent_digest != slot->parent_digest) {
+        candidate.root.reset();
+        candidate.error = "its slot and its root contradict each other";
+      }
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
       candidate.error = error.what();
@@ -216,10 +260,14 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
                   .parent_sequence = root.parent_sequence,
                   .parent_digest = root.parent_digest,
                   .data_end = slot.data_end};
+  Occupied occupied;
+  occupied.add(slot.root.first);
+  // A scan may have found one copy only.
+  if (slot.root.second != slot.root.first) occupied.add(slot.root.second);
+  for (const RootEntry& entry : root.checkpoints) occupied.add(entry.index);
+
   std::map<ChunkKey, ChunkRow> chunks;
-  std::vector<Extent> live{slot.root.first, slot.root.second};
   for (const RootEntry& entry : root.checkpoints) {
-    live.push_back(entry.index);
     catalog::CheckpointRow& row = derived.checkpoints.emplace_back();
     row = {.id = entry.id,
            .sequence = entry.sequence,
@@ -229,20 +277,16 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
            .index = entry.index,
            .index_digest = entry.index_digest};
     try {
-      const auto index = pack.read_index(entry.index, entry.index_digest, slot.data_end);
+      const auto index = read_index_of(pack, entry, slot.data_end);
       row.summary = format::summarize(index);
+      check_places(pack, index, chunks, occupied);
       for (const ChunkRef& chunk : index.chunks) {
         const auto [at, is_new] =
             chunks.try_emplace(ChunkKey{.id = chunk.id, .plain_bytes = chunk.plain_bytes},
                                ChunkRow{.offset = chunk.offset,
                                         .stored_bytes = chunk.stored_bytes,
                                         .encoding = chunk.encoding});
-        if (is_new) live.push_back({.offset = chunk.offset, .bytes = chunk.stored_bytes});
-        if (at->second.offset != chunk.offset) {
-          throw Error(ErrorCode::kDamaged,
-                      "two indexes place chunk " + chunk.id.to_hex() + " at different offsets",
-                      {.path = pack.path(), .offset = chunk.offset});
-        }
+        if (is_new) occupied.add({.offset = chunk.offset, .bytes = chunk.stored_bytes});
         ++at->second.references;
       }
     } catch (const Error& error) {
@@ -253,16 +297,14 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
   }
   derived.chunks.assign(chunks.begin(), chunks.end());
 
-  std::sort(live.begin(), live.end());
-  live.erase(std::unique(live.begin(), live.end()), live.end());  // a scan may find one root copy
   std::uint64_t end = kDataBegin;
-  for (const Extent& extent : live) {
-    if (extent.offset < end) {
+  for (const auto& [begin, extent_end] : occupied.extents()) {
+    if (begin < end) {
       throw Error(ErrorCode::kDamaged, "extents of different contents overlap",
-                  {.path = pack.path(), .offset = extent.offset});
+                  {.path = pack.path(), .offset = begin});
     }
-    if (extent.offset > end) derived.free.push_back({.offset = end, .bytes = extent.offset - end});
-    end = extent.offset + round_up(extent.bytes, kAlignment);
+    if (begin > end) derived.free.push_back({.offset = end, .bytes = begin - end});
+    end = extent_end;
   }
   // A pack that was cut since this root was written lacks only what was free in it; see compact.cc.
   const std::uint64_t pack_bytes = pack.file().bytes();

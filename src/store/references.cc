@@ -32,7 +32,7 @@ void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint6
   indexes.reserve(removed.size());
   for (const RootEntry* entry : removed) {
     try {
-      indexes.push_back(pack.read_index(entry->index, entry->index_digest, data_end));
+      indexes.push_back(read_index_of(pack, *entry, data_end));
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
       recount(pack, data_end, remaining);
@@ -42,11 +42,11 @@ void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint6
   for (const format::Index& index : indexes) {
     for (const format::ChunkRef& chunk : index.chunks) {
       Count& count = count_of({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
-      if (count.removed == count.row.references) {
-        throw Error(ErrorCode::kDamaged,
-                    "the catalog counts fewer references to chunk " + chunk.id.to_hex() +
-                        " than there are; run `cairn repair`",
-                    {.path = pack.path(), .offset = chunk.offset});
+      // An index that contradicts the catalog was not counted when a rebuild found it so.
+      if (count.row.offset != chunk.offset || count.removed == count.row.references) {
+        for (auto& [key, each] : counts_) each.removed = 0;
+        recount(pack, data_end, remaining);
+        return;
       }
       ++count.removed;
     }
@@ -60,7 +60,7 @@ void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_en
   std::unordered_map<ChunkKey, std::uint64_t, KeyHash> held;
   for (const RootEntry& entry : remaining) {
     try {
-      const auto index = pack.read_index(entry.index, entry.index_digest, data_end);
+      const auto index = read_index_of(pack, entry, data_end);
       for (const format::ChunkRef& chunk : index.chunks) {
         ++held[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
       }

@@ -29,8 +29,8 @@ class ReferenceChanges {
   void add(const catalog::ChunkKey& key);
 
   /// Takes away the references of `removed`, whose indexes are read from the pack. When one of
-  /// these indexes is damaged, all counts are made anew from the indexes of `remaining`. Errors:
-  /// damaged when the counts cannot be known, or contradict the catalog; io.
+  /// these indexes is damaged, or contradicts the catalog, all counts are made anew from the
+  /// indexes of `remaining`. Errors: damaged when the counts cannot be known; io.
   void remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
                           std::span<const format::RootEntry* const> removed,
                           std::span<const format::RootEntry> remaining);

@@ -200,7 +200,7 @@ std::vector<std::uint64_t> Store::bytes_freed_if_deleted(std::span<const Checkpo
     if (!row) continue;
     bytes = space(row->index.bytes);
     try {
-      const auto index = handle_->pack().read_index(row->index, row->index_digest, data_end);
+      const auto index = store::read_index_of(handle_->pack(), *row, data_end);
       std::unordered_map<std::uint64_t, std::uint64_t> references;  // by offset
       for (const format::ChunkRef& chunk : index.chunks) ++references[chunk.offset];
       for (const format::ChunkRef& chunk : index.chunks) {

@@ -39,7 +39,7 @@ class ContentsCheck {
       Checkpoint& checkpoint = checkpoints_[row.id];
       checkpoint.row = row;
       try {
-        checkpoint.index = pack_.read_index(row.index, row.index_digest, data_end);
+        checkpoint.index = read_index_of(pack_, row, data_end);
       } catch (const Error& error) {
         if (!is_damage(error)) throw;
         checkpoint.error = error.what();

@@ -193,6 +193,14 @@ TEST(RowCodec, RefusesRowsThatCannotBeThoughTheirChecksumIsGood) {
   EXPECT_EQ(code_of([&] { decode_checkpoint(id, flags); }), ErrorCode::kDamaged);
   const auto long_name = resealed<std::uint16_t>(2, id, good, 44, 65535);
   EXPECT_EQ(code_of([&] { decode_checkpoint(id, long_name); }), ErrorCode::kDamaged);
+
+  // Under a key that no row has.
+  const Key st_te = key_of(name_key("st@te"));
+  const auto info = resealed<std::uint32_t>(1, st_te, encode_info(info_row(3)), 0, kRowFormat);
+  EXPECT_EQ(code_of([&] { decode_info(st_te, info); }), ErrorCode::kDamaged);
+  const Key slash = key_of(name_key("a/b"));
+  const auto name = resealed<std::uint64_t>(3, slash, encode_name("a", 5), 0, 5);
+  EXPECT_EQ(code_of([&] { decode_name(slash, name); }), ErrorCode::kDamaged);
 }
 
 TEST(RowCodec, WritesNoRowThatItWouldNotRead) {
