@@ -1,0 +1,272 @@
+#include "mend.h"
+
+#include "base/checked.h"
+#include "base/digest.h"
+#include "base/little_endian.h"
+#include "format/fixed.h"
+#include "format/pack_generated.h"
+#include "format/record.h"
+
+#include <algorithm>
+#include <map>
+
+namespace cairn::fuzz {
+namespace {
+
+using base::load_le;
+using base::store_le;
+using format::ChunkId;
+using format::kRecordHeaderBytes;
+using format::load_bytes;
+using format::store_bytes;
+using format::Uuid;
+
+// Places that format/SPEC.md gives.
+constexpr std::size_t kUuidInSuperblock = 48;
+constexpr std::size_t kUuidInPart = 16;  // of slots and records
+constexpr std::size_t kRecordOwnOffset = 32;
+constexpr std::size_t kRecordSequence = 40;
+constexpr std::size_t kRecordType = 12;
+constexpr std::size_t kRecordPayloadBytes = 48;
+constexpr std::size_t kRecordPayloadDigest = 56;
+constexpr std::size_t kSlotFirstOffset = 64;
+constexpr std::size_t kSlotSecondOffset = 72;
+constexpr std::size_t kSlotSequence = 32;
+constexpr std::size_t kSlotParentSequence = 40;
+constexpr std::size_t kSlotParentDigest = 48;
+constexpr std::size_t kSlotRootBytes = 80;
+constexpr std::size_t kSlotRootDigest = 96;
+
+/// Puts a digest in the place of one in a payload, which is ours to change.
+void replace(const fb::Digest& old, const ChunkId& digest) {
+  static_assert(sizeof(fb::Digest) == sizeof(ChunkId));
+  std::memcpy(static_cast<void*>(&const_cast<fb::Digest&>(old)), &digest, sizeof(digest));
+}
+
+/// Tables are only looked into where the FlatBuffers verifier finds nothing wrong.
+template <typename Table>
+const Table* table_in(std::span<std::byte> payload) {
+  if (payload.size() < 16) return nullptr;
+  const auto* data = reinterpret_cast<const std::uint8_t*>(payload.data());
+  flatbuffers::Verifier verifier(data, payload.size());
+  if (!verifier.VerifyBuffer<Table>(nullptr)) return nullptr;
+  return flatbuffers::GetRoot<Table>(data);
+}
+
+struct Record {
+  std::size_t offset = 0;
+  std::uint32_t type = 0;
+  std::uint64_t sequence = 0;
+  std::span<std::byte> payload{};
+  ChunkId digest() const { return base::xxh3_128(payload); }
+};
+
+class PackMender {
+ public:
+  explicit PackMender(std::span<std::byte> pack) : pack_(pack) {}
+
+  void run() {
+    if (pack_.size() < format::kSuperblockBytes) return;
+    for (const std::uint64_t at : format::kSuperblockOffsets) {
+      if (base::range_fits(at, format::kSuperblockBytes, pack_.size()) && !is_blank(at)) {
+        mend_superblock(pack_.subspan(at, format::kSuperblockBytes));
+      }
+    }
+    uuid_ = load_bytes<Uuid>(pack_, kUuidInSuperblock);
+    find_records();
+    for (const auto& [offset, record] : records_) {
+      if (record.type == static_cast<std::uint32_t>(format::RecordType::kIndex)) mend_index(record);
+    }
+    mend_roots();
+    mend_slots();
+    for (const auto& [offset, record] : records_) {
+      mend_record(pack_.subspan(offset, kRecordHeaderBytes + record.payload.size()), uuid_, offset);
+    }
+  }
+
+ private:
+  bool is_blank(std::size_t at) const { return pack_[at] == std::byte{0}; }
+
+  void find_records() {
+    for (std::size_t at = format::kDataBegin; at + kRecordHeaderBytes < pack_.size();
+         at += format::kAlignment) {
+      if (!format::looks_like_record(pack_.subspan(at, kRecordHeaderBytes))) continue;
+      auto bytes = load_le<std::uint64_t>(pack_, at + kRecordPayloadBytes);
+      bytes = std::min<std::uint64_t>(bytes, pack_.size() - at - kRecordHeaderBytes);
+      records_[at] = {.offset = at,
+                      .type = load_le<std::uint32_t>(pack_, at + kRecordType),
+                      .sequence = load_le<std::uint64_t>(pack_, at + kRecordSequence),
+                      .payload = pack_.subspan(at + kRecordHeaderBytes, bytes)};
+    }
+  }
+
+  void mend_index(const Record& record) {
+    const auto* index = table_in<fb::Index>(record.payload);
+    if (index == nullptr || index->chunks() == nullptr) return;
+    for (const fb::Chunk* chunk : *index->chunks()) {
+      if (!base::range_fits(chunk->offset(), chunk->plain_bytes(), pack_.size())) continue;
+      const ChunkId digest = base::xxh3_128(pack_.subspan(chunk->offset(), chunk->plain_bytes()));
+      replace(chunk->digest(), digest);
+    }
+  }
+
+  // Older ones first: each root holds its parent's digest.
+  void mend_roots() {
+    std::multimap<std::uint64_t, const Record*> roots;
+    for (const auto& [offset, record] : records_) {
+      if (record.type == static_cast<std::uint32_t>(format::RecordType::kRoot)) {
+        roots.emplace(record.sequence, &record);
+      }
+    }
+    for (const auto& [sequence, record] : roots) {
+      const auto* root = table_in<fb::Root>(record->payload);
+      if (root == nullptr) continue;
+      if (root->checkpoints() != nullptr) {
+        for (const fb::RootEntry* entry : *root->checkpoints()) {
+          const auto index = records_.find(entry->index_offset());
+          if (index == records_.end()) continue;
+          const ChunkId digest = index->second.digest();
+          replace(entry->index_digest(), digest);
+        }
+      }
+      const auto parent = digests_.find(root->parent_sequence());
+      if (root->parent_digest() != nullptr && parent != digests_.end()) {
+        replace(*root->parent_digest(), parent->second);
+      }
+      digests_[sequence] = record->digest();
+    }
+  }
+
+  void mend_slots() {
+    for (const std::uint64_t at : format::kSlotOffsets) {
+      if (!base::range_fits(at, format::kSlotBytes, pack_.size()) || is_blank(at)) continue;
+      const auto slot = pack_.subspan(at, format::kSlotBytes);
+      const auto first = records_.find(load_le<std::uint64_t>(slot, kSlotFirstOffset));
+      const auto second = records_.find(load_le<std::uint64_t>(slot, kSlotSecondOffset));
+      const auto root = first != records_.end() ? first : second;
+      if (root != records_.end()) {
+        store_le(slot, kSlotRootBytes, kRecordHeaderBytes + root->second.payload.size());
+        store_bytes(slot, kSlotRootDigest, root->second.digest());
+        digests_.emplace(load_le<std::uint64_t>(slot, kSlotSequence), root->second.digest());
+      }
+      const auto parent = digests_.find(load_le<std::uint64_t>(slot, kSlotParentSequence));
+      if (parent != digests_.end()) store_bytes(slot, kSlotParentDigest, parent->second);
+      mend_slot(slot, uuid_);
+    }
+  }
+
+  std::span<std::byte> pack_;
+  Uuid uuid_{};
+  std::map<std::uint64_t, Record> records_;   // by offset
+  std::map<std::uint64_t, ChunkId> digests_;  // of roots, by sequence
+};
+
+// ---- the catalog, by LMDB's layout (src/catalog/vetting.cc tells it) ----------------------------
+
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kPageHeaderBytes = 16;
+constexpr std::uint16_t kLeafFlag = 2;
+constexpr std::uint16_t kBigDataFlag = 1;
+constexpr std::size_t kNodeHeaderBytes = 8;
+constexpr std::size_t kTransactionInMetaPage = 144;
+constexpr std::size_t kTransactionInInfo = 120;
+
+// The table of a row, by the shape of its key and value.
+std::uint32_t table_of(View key, std::size_t value_bytes) {
+  constexpr std::string_view kInfoKey = "state";
+  if (key.size() == kInfoKey.size() && std::memcmp(key.data(), kInfoKey.data(), key.size()) == 0) {
+    return 1;
+  }
+  if (key.size() == 24 && value_bytes == 40) return 4;
+  if (key.size() == 8 && value_bytes == 24) return 5;
+  if (value_bytes == 16) return 3;
+  return 2;
+}
+
+void mend_leaf(std::span<std::byte> file, std::span<std::byte> page, std::uint64_t transaction) {
+  const std::size_t lower = load_le<std::uint16_t>(page, 12);
+  for (std::size_t at = kPageHeaderBytes; at + 2 <= std::min(lower, kPageBytes); at += 2) {
+    const std::size_t node = load_le<std::uint16_t>(page, at);
+    if (node + kNodeHeaderBytes > kPageBytes) continue;
+    const std::size_t value_bytes = load_le<std::uint32_t>(page, node);
+    const auto flags = load_le<std::uint16_t>(page, node + 4);
+    const std::size_t key_bytes = load_le<std::uint16_t>(page, node + 6);
+    const std::size_t key_at = node + kNodeHeaderBytes;
+    if (key_at + key_bytes > kPageBytes) continue;
+    const std::size_t value_at = key_at + key_bytes;
+    std::span<std::byte> value;
+    if (flags == kBigDataFlag && value_at + 8 <= kPageBytes) {
+      const auto run = load_le<std::uint64_t>(page, value_at);
+      if (run >= file.size() / kPageBytes) continue;
+      const std::size_t begin = run * kPageBytes + kPageHeaderBytes;
+      if (value_bytes > file.size() - begin) continue;
+      value = file.subspan(begin, value_bytes);
+    } else if (flags == 0 && value_at + value_bytes <= kPageBytes) {
+      value = page.subspan(value_at, value_bytes);
+    } else {
+      continue;
+    }
+    const std::uint32_t table = table_of(page.subspan(key_at, key_bytes), value_bytes);
+    if (table == 1 && value_bytes >= kTransactionInInfo + 8) {
+      store_le(value, kTransactionInInfo, transaction);
+    }
+    mend_row(table, page.subspan(key_at, key_bytes), value);
+  }
+}
+
+}  // namespace
+
+Uuid sample_uuid() {
+  Uuid uuid;
+  for (std::size_t i = 0; i < uuid.size(); ++i) uuid[i] = static_cast<std::byte>(i);
+  return uuid;
+}
+
+void mend_superblock(std::span<std::byte> bytes) {
+  if (bytes.size() >= format::kSuperblockBytes) format::seal(bytes.first(format::kSuperblockBytes));
+}
+
+void mend_slot(std::span<std::byte> bytes, const Uuid& uuid) {
+  if (bytes.size() < format::kSlotBytes) return;
+  store_bytes(bytes, kUuidInPart, uuid);
+  format::seal(bytes.first(format::kSlotBytes));
+}
+
+void mend_record(std::span<std::byte> bytes, const Uuid& uuid, std::uint64_t offset) {
+  if (bytes.size() < kRecordHeaderBytes) return;
+  const std::span<std::byte> payload = bytes.subspan(kRecordHeaderBytes);
+  store_bytes(bytes, kUuidInPart, uuid);
+  store_le(bytes, kRecordOwnOffset, offset);
+  store_le(bytes, kRecordPayloadBytes, std::uint64_t{payload.size()});
+  store_bytes(bytes, kRecordPayloadDigest, base::xxh3_128(payload));
+  format::seal(bytes.first(kRecordHeaderBytes));
+}
+
+void mend_pack(std::span<std::byte> pack) {
+  PackMender(pack).run();
+}
+
+void mend_row(std::uint32_t table, View key, std::span<std::byte> value) {
+  constexpr std::size_t kChecksumBytes = 8;
+  if (value.size() < kChecksumBytes) return;
+  const std::size_t body_bytes = value.size() - kChecksumBytes;
+  Bytes all(8);
+  store_le(std::span(all), 0, table);
+  store_le(std::span(all), 4, static_cast<std::uint32_t>(key.size()));
+  all.insert(all.end(), key.begin(), key.end());
+  all.insert(all.end(), value.begin(), value.begin() + static_cast<std::ptrdiff_t>(body_bytes));
+  store_le(value, body_bytes, base::xxh3_64(all));
+}
+
+void mend_catalog(std::span<std::byte> file) {
+  if (file.size() < 2 * kPageBytes) return;
+  const auto transaction =
+      std::max(load_le<std::uint64_t>(file, kTransactionInMetaPage),
+               load_le<std::uint64_t>(file, kPageBytes + kTransactionInMetaPage));
+  for (std::size_t at = 2 * kPageBytes; at + kPageBytes <= file.size(); at += kPageBytes) {
+    const auto page = file.subspan(at, kPageBytes);
+    if (load_le<std::uint16_t>(page, 10) == kLeafFlag) mend_leaf(file, page, transaction);
+  }
+}
+
+}  // namespace cairn::fuzz
