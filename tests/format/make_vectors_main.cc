@@ -1,0 +1,548 @@
+// Makes the golden vectors: make_vectors_main DIRECTORY writes DIRECTORY/valid, DIRECTORY/invalid
+// and DIRECTORY/table.tsv. The same bytes each time.
+#include "base/digest.h"
+#include "base/little_endian.h"
+#include "fixed_parts.h"
+#include "raw_index.h"
+#include "vectors.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iterator>
+
+namespace cairn::format {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+class Vectors {
+ public:
+  explicit Vectors(std::filesystem::path directory) : directory_(std::move(directory)) {
+    for (const char* part : {"valid", "invalid"}) {
+      std::filesystem::create_directories(directory_ / part);
+    }
+    table_ = "file\tkind\toutcome\toffset\txxh3_128\twhat\n";
+  }
+
+  void valid(const std::string& kind, const std::string& name, const Bytes& bytes,
+             const std::string& what) {
+    add("valid/" + kind + "-" + name, kind, bytes, what, true);
+  }
+  void invalid(const std::string& kind, const std::string& name, const Bytes& bytes,
+               const std::string& what) {
+    add("invalid/" + kind + "-" + name, kind, bytes, what, false);
+  }
+
+  void write_table() const { std::ofstream(directory_ / "table.tsv") << table_; }
+
+ private:
+  void add(const std::string& file, const std::string& kind, const Bytes& bytes,
+           const std::string& what, bool expected) {
+    const auto path = directory_ / file;
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    const VectorOutcome outcome = decode_vector(kind, bytes, path);
+    if ((outcome.code == "ok") != expected) {
+      std::fprintf(stderr, "%s: %s\n", file.c_str(), outcome.code.c_str());
+      std::exit(1);
+    }
+    table_ += file + "\t" + kind + "\t" + outcome.code + "\t" + outcome.offset + "\t" +
+              base::xxh3_128(bytes).to_hex() + "\t" + what + "\n";
+  }
+
+  std::filesystem::path directory_;
+  std::string table_;
+};
+
+// ---- fixed parts ------------------------------------------------------------------------------
+
+Superblock superblock() {
+  return {.uuid = vectors_uuid(), .chunk_bytes = std::uint64_t{1} << 20};
+}
+
+void add_superblocks(Vectors& vectors) {
+  const Bytes good = encode_superblock(superblock());
+  vectors.valid("superblock", "plain", good, "chunks of 1 MiB");
+  Superblock compatible = superblock();
+  compatible.compat = 1;
+  compatible.ro_compat = 2;
+  vectors.valid("superblock", "unknown-features",
+                with_byte(encode_superblock(compatible), 100, 7, kSuperblockBytes),
+                "unknown compat and ro_compat bits, one of which uses a reserved byte");
+  Bytes bytes = good;
+  bytes[1] = std::byte{'c'};
+  vectors.invalid("superblock", "magic", bytes, "another magic");
+  bytes = good;
+  bytes.erase(bytes.begin() + 6);
+  vectors.invalid("superblock", "text-mode", bytes, "0D 0A has become 0A");
+  vectors.invalid("superblock", "short", Bytes(good.begin(), good.begin() + 4095),
+                  "a byte is missing");
+  vectors.invalid("superblock", "digest", with_bit_flipped(good, 8 * 64), "a bit is flipped");
+  const auto changed = [&](const char* name, std::size_t at, std::uint8_t value, const char* what) {
+    vectors.invalid("superblock", name, with_byte(good, at, value, kSuperblockBytes), what);
+  };
+  changed("version-2", 16, 2, "format version 2");
+  changed("version-0", 16, 0, "format version 0");
+  changed("hash-2", 20, 2, "the hash algorithm that is reserved");
+  changed("incompat", 40, 1, "an incompat bit that version 1 does not know");
+  changed("alignment", 65, 0x20, "an alignment of 8192");
+  changed("chunk-bytes", 72, 1, "a chunk size that is no multiple of 4096");
+  changed("reserved", 100, 7, "a reserved byte, without a feature that may use it");
+}
+
+Slot slot() {
+  return {.number = 0,
+          .sequence = 7,
+          .parent_sequence = 6,
+          .parent_digest = some_digest(6),
+          .root = {.first = {131072, 300}, .second = {139264, 300}, .digest = some_digest(7)},
+          .data_end = 143360};
+}
+
+void add_slots(Vectors& vectors) {
+  const Bytes good = encode_slot(slot(), vectors_uuid());
+  vectors.valid("slot", "plain", good, "slot 0 of commit 7");
+  Slot first = slot();
+  first.parent_sequence = 0;
+  first.parent_digest = {};
+  vectors.valid("slot", "no-parent", encode_slot(first, vectors_uuid()), "without a parent");
+  vectors.invalid("slot", "torn", with_bit_flipped(good, 8 * 40), "a bit is flipped");
+  const auto changed = [&](const char* name, std::size_t at, std::uint8_t value, const char* what) {
+    vectors.invalid("slot", name, with_byte(good, at, value, kSlotBytes), what);
+  };
+  changed("number", 12, 1, "slot 1 in the place of slot 0");
+  changed("uuid", 16, 9, "another store's");
+  changed("parent", 40, 7, "the parent's sequence is its own");
+  changed("unaligned", 64, 1, "the first root is not at a multiple of 4096");
+  changed("overlap", 81, 0x21, "the copies of the root overlap");
+  changed("end", 90, 0, "the roots lie behind the end of data");
+  changed("reserved", 200, 1, "a reserved byte");
+}
+
+void add_records(Vectors& vectors, const Bytes& index_payload, const Bytes& root_payload) {
+  const auto record = [](RecordType type, const Bytes& payload) {
+    return encode_record({.type = type, .own_offset = kDataBegin, .sequence = 7}, vectors_uuid(),
+                         payload);
+  };
+  vectors.valid("index-record", "plain", record(RecordType::kIndex, index_payload), "at 131072");
+  const Bytes good = record(RecordType::kRoot, root_payload);
+  vectors.valid("root-record", "plain", good, "at 131072");
+  vectors.invalid("index-record", "of-a-root", good, "a root where an index must be");
+  const auto add = [&](const char* name, const Bytes& bytes, const char* what) {
+    vectors.invalid("root-record", name, bytes, what);
+  };
+  add("header-cut", Bytes(good.begin(), good.begin() + 127), "127 bytes");
+  add("payload-cut", Bytes(good.begin(), good.end() - 1), "a byte is missing");
+  add("digest", with_bit_flipped(good, 8 * 40), "a bit of the header is flipped");
+  add("payload", with_bit_flipped(good, 8 * 140), "a bit of the payload is flipped");
+  const auto changed = [&](const char* name, std::size_t at, std::uint8_t value, const char* what) {
+    add(name, with_byte(good, at, value, kRecordHeaderBytes), what);
+  };
+  changed("magic", 7, 0x0D, "another magic");
+  changed("version-2", 8, 2, "record version 2");
+  changed("type-3", 12, 3, "an unknown type");
+  changed("uuid", 16, 9, "another store's");
+  changed("offset", 33, 0x10, "written for another place");
+  changed("sequence-0", 40, 0, "sequence 0");
+  changed("length-0", 48, 0, "a length that is none of the payload's");
+  changed("reserved", 80, 1, "a reserved byte");
+}
+
+// ---- index ------------------------------------------------------------------------------------
+
+ChunkRef chunk_at(std::uint64_t offset, std::uint64_t bytes) {
+  return {.id = some_digest(offset + bytes),
+          .offset = offset,
+          .plain_bytes = bytes,
+          .stored_bytes = bytes};
+}
+
+Index empty_index() {
+  return {.id = 3, .sequence = 7, .name = "epoch-3", .created_unix_ns = 1'700'000'000'000'000'000};
+}
+
+Index small_index() {
+  Index index = empty_index();
+  index.recoverables = {{.name = "model",
+                         .tensors = {{.key = "bias", .shape = {4}},
+                                     {.key = "weight", .shape = {4, 3}, .offset_in_chunk = 16}}},
+                        {.name = "optimizer", .values = {{"lr", 0.025}}}};
+  index.chunks = {chunk_at(131072, 64)};
+  return index;
+}
+
+Index every_dtype() {
+  Index index = empty_index();
+  IndexRecoverable& model = index.recoverables.emplace_back();
+  model.name = "model";
+  std::uint64_t end = 0;
+  for (std::uint8_t number = 1; const auto dtype = dtype_from_number(number); ++number) {
+    // Keys that ascend: d01 to d24.
+    std::string key = "d0" + std::to_string(number);
+    if (number >= 10) key.erase(1, 1);
+    model.tensors.push_back({.key = key,
+                             .dtype = *dtype,
+                             .shape = {8, 2},
+                             .offset_in_chunk = static_cast<std::uint32_t>(end)});
+    end += (2 * bits_per_element(*dtype) + 15) / 16 * 16;
+  }
+  model.tensors.push_back({.key = "empty", .dtype = DType::kI64, .shape = {2, 0}});
+  model.tensors.push_back(
+      {.key = "scalar", .dtype = DType::kF32, .offset_in_chunk = static_cast<std::uint32_t>(end)});
+  index.chunks = {chunk_at(131072, end + 4)};
+  return index;
+}
+
+Index cut_index() {
+  Index index = empty_index();
+  const ChunkRef zeros = chunk_at(139264, 65536);
+  index.chunks = {chunk_at(131072, 100), zeros, zeros, chunk_at(204800, 10)};
+  index.recoverables = {
+      {.name = "model",
+       .tensors = {{.key = "large", .dtype = DType::kU8, .shape = {131082}, .first_chunk = 1},
+                   {.key = "small", .dtype = DType::kU8, .shape = {100}},
+                   {.key = "tied", .dtype = DType::kU8, .shape = {131082}, .first_chunk = 1}}}};
+  return index;
+}
+
+Metadata values_of_every_kind() {
+  MetaValue deep = 1;
+  for (int i = 0; i < MetaValue::kMaxDepth; ++i) deep = MetaValue::List{deep};
+  return {{"", "empty key"},
+          {"bool", true},
+          {"bytes", MetaValue::Bytes{std::byte{0}, std::byte{255}}},
+          {"deep", deep},
+          {"double", 0.1},
+          {"int", -1},
+          {"list", MetaValue::List{1, 2.0, "three"}},
+          {"map", MetaValue::Map{{"a", MetaValue::Map{}}}},
+          {"minus zero", -0.0},
+          {"string", "\xE2\x82\xAC"}};
+}
+
+// A list of a thousand offsets that all lead to one value.
+Bytes shared_values() {
+  flatbuffers::FlatBufferBuilder builder;
+  fb::ValueBuilder one(builder);
+  one.add_integer(1);
+  one.add_kind(fb::ValueKind::Int);
+  const auto item = one.Finish();
+  const std::vector<flatbuffers::Offset<fb::Value>> same(1000, item);
+  const auto items = builder.CreateVector(same);
+  fb::ValueBuilder list(builder);
+  list.add_items(items);
+  list.add_kind(fb::ValueKind::List);
+  const auto lists = builder.CreateVector(std::vector{list.Finish()});
+  const auto lengths = builder.CreateVector(std::vector<std::uint32_t>{1});
+  const std::uint8_t key[] = {'k'};
+  const auto keys = builder.CreateVector(key, 1);
+  fb::ValueBuilder map(builder);
+  map.add_items(lists);
+  map.add_keys(keys);
+  map.add_key_lengths(lengths);
+  map.add_kind(fb::ValueKind::Map);
+  const auto meta = map.Finish();
+  const auto name = builder.CreateString("shared");
+  return finish(builder, fb::CreateIndex(builder, 3, 7, name, 0, meta), "CNIX");
+}
+
+void add_indexes(Vectors& vectors) {
+  vectors.valid("index", "empty", encode_index(empty_index()), "nothing but a name");
+  vectors.valid("index", "small", encode_index(small_index()), "two tensors in one chunk, a value");
+  vectors.valid("index", "dtypes", encode_index(every_dtype()), "every dtype, empty, rank 0");
+  vectors.valid("index", "cut", encode_index(cut_index()),
+                "large and tied tensors, a chunk listed twice");
+  Index index = empty_index();
+  index.meta = values_of_every_kind();
+  vectors.valid("index", "values", encode_index(index), "metadata of every kind, 16 deep");
+
+  const Bytes good = encode_index(small_index());
+  vectors.invalid("index", "identifier", with_bit_flipped(good, 8 * 4), "another identifier");
+  vectors.invalid("index", "cut", Bytes(good.begin(), good.begin() + 100), "100 bytes of it");
+  vectors.invalid("index", "offset", with_bit_flipped(good, 7), "the root table's offset");
+  vectors.invalid("index", "shared", shared_values(), "1000 offsets that lead to one value");
+  const auto raw = [&](const char* name, const std::function<void(RawIndex&)>& change,
+                       const char* what) {
+    RawIndex changed(small_index());
+    change(changed);
+    vectors.invalid("index", name, changed.payload(), what);
+  };
+  raw(
+      "id-0", [](RawIndex& i) { i.id = 0; }, "id 0");
+  raw(
+      "sequence-0", [](RawIndex& i) { i.sequence = 0; }, "sequence 0");
+  raw(
+      "name", [](RawIndex& i) { i.name = "latest"; }, "a name that the tool reserves");
+  raw(
+      "name-utf8", [](RawIndex& i) { i.name = "\xC0\x80"; }, "an overlong form in a name");
+  raw(
+      "recoverables", [](RawIndex& i) { std::swap(i.recoverables[0], i.recoverables[1]); },
+      "recoverables that descend");
+  raw(
+      "keys-left", [](RawIndex& i) { i.recoverables[0].keys += "x"; }, "a byte of no key");
+  raw(
+      "keys-order", [](RawIndex& i) { i.recoverables[0].keys = "weigbiasht"; },
+      "keys that descend");
+  raw(
+      "dims-left", [](RawIndex& i) { i.recoverables[0].dims.push_back(1); },
+      "a dimension of no tensor");
+  raw(
+      "negative", [](RawIndex& i) { i.recoverables[0].dims[0] = -4; }, "a negative dimension");
+  raw(
+      "overflow", [](RawIndex& i) { i.recoverables[0].dims[1] = std::int64_t{1} << 62; },
+      "a shape whose product overflows");
+  raw(
+      "too-long", [](RawIndex& i) { i.recoverables[0].dims[1] = 5; },
+      "a tensor that runs beyond the last chunk");
+  raw(
+      "dtype", [](RawIndex& i) { i.recoverables[0].tensors[0] = fb::Tensor(4, 25, 1, 0, 0, 0); },
+      "dtype 25");
+  raw(
+      "half-bytes",
+      [](RawIndex& i) {
+        i.recoverables[0].tensors[0] = fb::Tensor(4, 24, 1, 0, 0, 0);
+        i.recoverables[0].dims[0] = 3;
+      },
+      "three elements of 4 bits");
+  raw(
+      "tensor-reserved",
+      [](RawIndex& i) { i.recoverables[0].tensors[0] = fb::Tensor(4, 9, 1, 1, 0, 0); },
+      "a reserved byte of a tensor");
+  raw(
+      "no-chunk", [](RawIndex& i) { i.recoverables[0].tensors[0] = fb::Tensor(4, 9, 1, 0, 1, 0); },
+      "a tensor that refers to no chunk");
+  const auto chunk = [](std::uint64_t offset, std::uint64_t plain, std::uint64_t stored,
+                        std::uint8_t encoding, std::uint32_t flags) {
+    return fb::Chunk(copy_digest<fb::Digest>(some_digest(offset)), offset, plain, stored, encoding,
+                     flags);
+  };
+  raw(
+      "encoding", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 64, 255, 0); },
+      "encoding 255");
+  raw(
+      "flags", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 64, 0, 1); }, "a flag");
+  raw(
+      "stored", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 65, 0, 0); },
+      "raw, but of two lengths");
+  raw(
+      "chunk-offset", [&](RawIndex& i) { i.chunks[0] = chunk(131080, 64, 64, 0, 0); },
+      "a chunk at no multiple of 4096");
+  raw(
+      "chunk-low", [&](RawIndex& i) { i.chunks[0] = chunk(126976, 64, 64, 0, 0); },
+      "a chunk before 131072");
+  raw(
+      "chunk-end", [&](RawIndex& i) { i.chunks[0] = chunk(kVectorsEnd, 64, 64, 0, 0); },
+      "a chunk behind the end of data");
+  raw(
+      "unused", [&](RawIndex& i) { i.chunks.push_back(chunk(139264, 64, 64, 0, 0)); },
+      "a chunk of no tensor");
+  raw(
+      "misaligned", [](RawIndex& i) { i.misaligned_chunks = true; },
+      "chunks at a multiple of 4 only");
+  RawIndex overlapping(cut_index());
+  overlapping.chunks[3] = chunk(200704, 10, 10, 0, 0);
+  vectors.invalid("index", "overlap", overlapping.payload(), "chunks that overlap");
+}
+
+// ---- root and summary -------------------------------------------------------------------------
+
+Root two_checkpoints() {
+  Root root{.sequence = 7, .parent_sequence = 6, .parent_digest = some_digest(6), .next_id = 9};
+  root.checkpoints = {{.id = 3,
+                       .sequence = 4,
+                       .name = "epoch-3",
+                       .pinned = true,
+                       .index = {135168, 300},
+                       .index_digest = some_digest(3)},
+                      {.id = 8,
+                       .sequence = 7,
+                       .name = "epoch-8",
+                       .damaged = true,
+                       .index = {131072, 400},
+                       .index_digest = some_digest(8)}};
+  return root;
+}
+
+struct RawRoot {
+  std::uint64_t sequence = 7;
+  std::uint64_t parent_sequence = 6;
+  std::uint64_t next_id = 9;
+  std::vector<fb::RootEntry> entries = {entry(3, 4, 135168, 300), entry(8, 7, 131072, 400)};
+  std::string names = "epoch-3epoch-8";
+  bool has_parent_digest = true;
+
+  static fb::RootEntry entry(std::uint64_t id, std::uint64_t of, std::uint64_t offset,
+                             std::uint64_t bytes, std::uint16_t flags = 0) {
+    return {id, of, offset, bytes, copy_digest<fb::Digest>(some_digest(id)), 7, flags, 0};
+  }
+  Bytes payload() const {
+    flatbuffers::FlatBufferBuilder builder;
+    const auto digest = copy_digest<fb::Digest>(some_digest(6));
+    const auto list = builder.CreateVectorOfStructs(entries);
+    const auto text =
+        builder.CreateVector(reinterpret_cast<const std::uint8_t*>(names.data()), names.size());
+    return finish(builder,
+                  fb::CreateRoot(builder, sequence, parent_sequence,
+                                 has_parent_digest ? &digest : nullptr, next_id, list, text),
+                  "CNRT");
+  }
+};
+
+void add_roots(Vectors& vectors) {
+  vectors.valid("root", "empty", encode_root({.sequence = 1}), "of a new store");
+  vectors.valid("root", "two", encode_root(two_checkpoints()),
+                "one pinned, one known to be damaged");
+  const auto raw = [&](const char* name, const std::function<void(RawRoot&)>& change,
+                       const char* what) {
+    RawRoot root;
+    change(root);
+    vectors.invalid("root", name, root.payload(), what);
+  };
+  vectors.invalid("root", "identifier", encode_index(empty_index()), "an index");
+  raw(
+      "sequence-0", [](RawRoot& r) { r.sequence = r.parent_sequence = 0; }, "sequence 0");
+  raw(
+      "parent", [](RawRoot& r) { r.parent_sequence = 7; }, "the parent's sequence is its own");
+  raw(
+      "no-parent-digest", [](RawRoot& r) { r.has_parent_digest = false; }, "no parent_digest");
+  raw(
+      "digest-of-no-parent", [](RawRoot& r) { r.parent_sequence = 0; },
+      "a parent_digest without a parent");
+  raw(
+      "ids", [](RawRoot& r) { std::swap(r.entries[0], r.entries[1]); }, "ids that descend");
+  raw(
+      "next-id", [](RawRoot& r) { r.next_id = 8; }, "next_id is given");
+  raw(
+      "names-left", [](RawRoot& r) { r.names += "x"; }, "a byte of no name");
+  raw(
+      "name-twice", [](RawRoot& r) { r.names = "epoch-3epoch-3"; }, "two of one name");
+  raw(
+      "flags", [](RawRoot& r) { r.entries[1] = RawRoot::entry(8, 7, 131072, 400, 4); },
+      "an unknown flag");
+  raw(
+      "newer", [](RawRoot& r) { r.entries[1] = RawRoot::entry(8, 8, 131072, 400); },
+      "a checkpoint of a later commit");
+  raw(
+      "overlap", [](RawRoot& r) { r.entries[1] = RawRoot::entry(8, 7, 131072, 4097); },
+      "indexes that overlap");
+  raw(
+      "end", [](RawRoot& r) { r.entries[1] = RawRoot::entry(8, 7, kVectorsEnd, 400); },
+      "an index behind the end of data");
+}
+
+void add_summaries(Vectors& vectors) {
+  const IndexSummary good = summarize(small_index());
+  vectors.valid("summary", "small", encode_summary(good), "of index-small");
+  flatbuffers::FlatBufferBuilder builder;
+  const auto names = builder.CreateVectorOfStrings(std::vector<std::string>{"b", "a"});
+  vectors.invalid("summary", "order",
+                  finish(builder, fb::CreateSummary(builder, 0, 0, names), "CNSM"),
+                  "recoverables that descend");
+}
+
+// ---- packs ------------------------------------------------------------------------------------
+
+Bytes read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+constexpr std::uint64_t kChunkAt = 139264;  // behind the two roots of a new pack
+constexpr std::uint64_t kIndexAt = 143360;
+constexpr std::uint64_t kFirstRootAt = 147456;
+constexpr std::uint64_t kSecondRootAt = 151552;
+constexpr std::uint64_t kEnd = 155648;
+
+// One checkpoint, saved by commit 2 into a new pack.
+void add_checkpoint(const std::filesystem::path& path) {
+  const auto pack = pack::PackFile::open(path, io::File::Access::kReadWrite);
+  const float values[] = {1, 2, 3, 4};
+  const auto bytes = std::as_bytes(std::span(values));
+  Index index{.id = 1, .sequence = 2, .name = "one", .meta = {{"loss", 0.5}}};
+  index.recoverables = {{.name = "model", .tensors = {{.key = "w", .shape = {4}}}}};
+  index.chunks = {
+      {.id = base::xxh3_128(bytes), .offset = kChunkAt, .plain_bytes = 16, .stored_bytes = 16}};
+  const Bytes index_payload = encode_index(index);
+  const Extent index_extent{kIndexAt, kRecordHeaderBytes + index_payload.size()};
+
+  const Slot parent = *pack.read_slots().slots[0];
+  Root root{.sequence = 2, .parent_sequence = 1, .parent_digest = parent.root.digest, .next_id = 2};
+  root.checkpoints = {{.id = 1,
+                       .sequence = 2,
+                       .name = "one",
+                       .index = index_extent,
+                       .index_digest = base::xxh3_128(index_payload)}};
+  const Bytes root_payload = encode_root(root);
+  const std::uint64_t root_bytes = kRecordHeaderBytes + root_payload.size();
+  const Extent first{kFirstRootAt, root_bytes};
+  const Extent second{kSecondRootAt, root_bytes};
+  std::vector<pack::ExtentWrite> writes;
+  writes.push_back(
+      {.offset = kChunkAt, .bytes = bytes.size(), .fill = [&](std::span<std::byte> out) {
+         std::copy(bytes.begin(), bytes.end(), out.begin());
+       }});
+  writes.push_back(
+      pack::record_write(RecordType::kIndex, index_extent, 2, pack.uuid(), index_payload));
+  for (const Extent& copy : {first, second}) {
+    writes.push_back(pack::record_write(RecordType::kRoot, copy, 2, pack.uuid(), root_payload));
+  }
+  pack.write_extents(std::move(writes));
+  pack.write_slot(
+      {.number = 1,
+       .sequence = 2,
+       .parent_sequence = 1,
+       .parent_digest = parent.root.digest,
+       .root = {.first = first, .second = second, .digest = base::xxh3_128(root_payload)},
+       .data_end = kEnd});
+}
+
+void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
+  const auto path = directory / "pack.tmp";
+  pack::PackFile::create(path, superblock());
+  vectors.valid("pack", "empty", read_file(path), "a new store");
+  add_checkpoint(path);
+  const Bytes good = read_file(path);
+  std::filesystem::remove(path);
+  vectors.valid("pack", "one", good, "one checkpoint with one tensor, model/w, f32 [1, 2, 3, 4]");
+  vectors.valid("pack", "first-superblock", with_bit_flipped(good, 8 * 30),
+                "the first superblock is damaged, the second good");
+  vectors.valid("pack", "first-root", with_bit_flipped(good, 8 * (kFirstRootAt + 130)),
+                "the first copy of the root is damaged, the second good");
+  vectors.invalid("pack", "superblocks", with_bit_flipped(with_bit_flipped(good, 8 * 30), 524528),
+                  "both superblocks are damaged");
+  vectors.invalid(
+      "pack", "roots",
+      with_bit_flipped(with_bit_flipped(good, 8 * (kFirstRootAt + 130)), 8 * (kSecondRootAt + 130)),
+      "both copies of the root are damaged");
+  vectors.invalid("pack", "index", with_bit_flipped(good, 8 * (kIndexAt + 130)),
+                  "the index is damaged");
+  vectors.invalid("pack", "chunk", with_bit_flipped(good, 8 * kChunkAt), "the chunk is damaged");
+  vectors.invalid("pack", "cut", Bytes(good.begin(), good.begin() + kIndexAt + 10),
+                  "the file ends inside the index");
+}
+
+}  // namespace
+}  // namespace cairn::format
+
+int main(int argc, char** argv) {
+  using namespace cairn::format;
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: make_vectors_main DIRECTORY\n");
+    return 2;
+  }
+  Vectors vectors(argv[1]);
+  add_superblocks(vectors);
+  add_slots(vectors);
+  add_records(vectors, encode_index(small_index()), encode_root(two_checkpoints()));
+  add_indexes(vectors);
+  add_roots(vectors);
+  add_summaries(vectors);
+  add_packs(vectors, argv[1]);
+  vectors.write_table();
+  return 0;
+}
