@@ -19,6 +19,7 @@ Command pin_command();
 Command unpin_command();
 Command verify_command();
 Command repair_command();
+Command salvage_command();
 Command stat_command();
 Command completion_command();
 Command man_command();

@@ -23,6 +23,7 @@ class Damaged : public ToolTest {
 
 using Verify = Damaged;
 using Repair = Damaged;
+using Salvage = Damaged;
 
 TEST_F(Verify, FindsNothingInAGoodStore) {
   import();
@@ -158,6 +159,33 @@ TEST_F(Repair, SaysThatWhatIsToBeAdoptedWasNotFound) {
   const ToolResult result = cairn({"repair", store_, "--adopt", "1,77"});
   EXPECT_EQ(result.code, 4);
   EXPECT_NE(result.err.find("under id 77"), std::string::npos) << result.err;
+}
+
+TEST_F(Salvage, MakesAStoreOfALonePack) {
+  import({"--name", "a", "--meta", "loss=0.5"});
+  import({"--name", "b"}, "other");
+  import({"--name", "c"}, "more");
+  damage("b");
+  const std::string out = dir_ / "out";
+  const ToolResult result = cairn({"salvage", pack(), out, "--json"});
+  EXPECT_EQ(result.code, 3);
+  const auto report = result.json();
+  EXPECT_EQ(report.at("ok"), false);
+  EXPECT_EQ(report.at("by_scan"), false);
+  ASSERT_EQ(report.at("saved").size(), 2U);
+  EXPECT_EQ(report.at("saved")[1].at("name"), "a");
+  EXPECT_EQ(report.at("saved")[1].at("meta").at("loss"), 0.5);
+  ASSERT_EQ(report.at("lost").size(), 1U);
+  EXPECT_EQ(report.at("lost")[0].at("name"), "b");
+  EXPECT_EQ(done({"verify", out, "--json"}).json().at("checkpoints"), 2);
+  expect_failure(1, "choose a new directory", {"salvage", pack(), out});
+}
+
+TEST_F(Salvage, SaysItForPeopleToo) {
+  import({"--name", "a"});
+  const std::string text = done({"salvage", pack(), dir_ / "out"}).out;
+  EXPECT_NE(text.find("saved a as 1: 1 tensor"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 checkpoint saved"), std::string::npos) << text;
 }
 
 }  // namespace

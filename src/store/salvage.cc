@@ -1,0 +1,164 @@
+// Salvage: like a rebuild it believes the pack alone, but it changes nothing there, and what it
+// finds goes, chunk by chunk as it was cut, into a store of its own.
+
+#include "base/checked.h"
+#include "base/text.h"
+#include "pack/pack_file.h"
+#include "store/checks.h"
+#include "store/handle.h"
+#include "store/rebuild.h"
+
+#include <cairn/error.h>
+#include <cairn/salvage.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace cairn {
+namespace store {
+namespace {
+
+/// A checkpoint of the pack, or why there is none.
+struct Found {
+  std::uint64_t id = 0;
+  std::string name{};
+  bool pinned = false;
+  std::optional<format::Index> index{};
+  std::string error{};
+};
+
+std::vector<Found> listed_by_root(const pack::PackFile& pack, const ChosenRoot& chosen) {
+  std::vector<Found> all;
+  for (const format::RootEntry& entry : chosen.root.checkpoints) {
+    Found& found = all.emplace_back();
+    found = {.id = entry.id, .name = entry.name, .pinned = entry.pinned};
+    try {
+      found.index = read_index_of(pack, entry, chosen.slot.data_end);
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      found.error = error.what();
+    }
+  }
+  return all;
+}
+
+class Salvage {
+ public:
+  Salvage(const std::filesystem::path& path, const std::filesystem::path& directory,
+          const SalvageOptions& options)
+      : options_(options), pack_(pack::PackFile::open(path, io::File::Access::kRead)) {
+    // After the pack: one that is none makes no store.
+    to_ = StoreHandle::open(directory,
+                            {.allow_network_file_system = options.allow_network_file_system,
+                             .chunk_bytes = pack_.superblock().chunk_bytes,
+                             .log = options.log});
+    if (!to_->writer().checkpoints().empty()) {
+      throw Error(ErrorCode::kAlreadyExists,
+                  "the store holds checkpoints already; choose a new directory",
+                  {.path = directory});
+    }
+  }
+
+  SalvageReport run() {
+    std::vector<Found> all;
+    if (const auto chosen = choose_root(pack_)) {
+      for (const std::string& note : chosen->notes) log(note);
+      all = listed_by_root(pack_, *chosen);
+    } else {
+      report_.by_scan = true;
+      log("no root can be read, so the pack was scanned for checkpoints; some of them may have "
+          "been deleted before");
+      all = found_by_scan(pack_);
+    }
+    // Oldest first, so that the order stays.
+    for (const Found& found : all) take_over(found);
+    std::reverse(report_.saved.begin(), report_.saved.end());
+    return std::move(report_);
+  }
+
+ private:
+  /// The newest of each id, ascending.
+  static std::vector<Found> found_by_scan(const pack::PackFile& pack) {
+    std::map<std::uint64_t, Found> by_id;
+    const std::uint64_t end = base::round_up(pack.file().bytes(), format::kAlignment);
+    for (const pack::FoundRecord& record : pack.scan(format::RecordType::kIndex)) {
+      try {
+        auto index = pack.read_index(record.extent, record.header.payload_digest, end);
+        Found& found = by_id[index.id];
+        if (found.index && found.index->sequence >= index.sequence) continue;
+        found = {.id = index.id, .name = index.name, .index = std::move(index)};
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+      }
+    }
+    std::vector<Found> all;
+    for (auto& [id, found] : by_id) all.push_back(std::move(found));
+    return all;
+  }
+
+  void take_over(const Found& found) {
+    std::string why = found.error;
+    if (found.index) {
+      const auto damaged = check_chunks(pack_, *found.index);
+      if (!damaged.empty()) why = damaged.front().message;
+    }
+    if (!why.empty()) {
+      log("checkpoint " + base::quoted(found.name) + " (id " + std::to_string(found.id) +
+          ") is lost: " + why);
+      report_.lost.push_back({.id = found.id, .name = found.name, .why = why});
+      return;
+    }
+    const format::Index& index = *found.index;
+    NewCheckpoint checkpoint{.recoverables = index.recoverables,
+                             .meta = index.meta,
+                             .name = free_name(found.name),
+                             .created_unix_ns = index.created_unix_ns};
+    for (const format::ChunkRef& chunk : index.chunks) {
+      checkpoint.chunks.push_back(
+          {.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
+           .fill = [this, &chunk](std::span<std::byte> out) { pack_.read_chunk(chunk, out); }});
+    }
+    CheckpointInfo saved = to_->writer().commit({.add = &checkpoint}).saved;
+    if (found.pinned) {
+      to_->writer().commit({.flags = {{.id = saved.id, .pinned = true}}});
+      saved.pinned = true;
+    }
+    report_.saved.push_back(std::move(saved));
+  }
+
+  /// Two that a scan finds may have one name, as they were never alive together.
+  std::string free_name(const std::string& wanted) {
+    std::string name = wanted;
+    for (int copy = 2; !names_.insert(name).second; ++copy) {
+      const std::string end = "+" + std::to_string(copy);
+      std::size_t kept = std::min(wanted.size(), format::kMaxNameBytes - end.size());
+      // Not within a character.
+      while (kept < wanted.size() && (wanted[kept] & 0xC0) == 0x80) --kept;
+      name = wanted.substr(0, kept) + end;
+    }
+    return name;
+  }
+
+  void log(const std::string& message) const {
+    if (options_.log) options_.log(message);
+  }
+
+  const SalvageOptions& options_;
+  pack::PackFile pack_;
+  std::shared_ptr<StoreHandle> to_;
+  std::set<std::string> names_;
+  SalvageReport report_;
+};
+
+}  // namespace
+}  // namespace store
+
+SalvageReport salvage(const std::filesystem::path& pack, const std::filesystem::path& directory,
+                      const SalvageOptions& options) {
+  return store::Salvage(pack, directory, options).run();
+}
+
+}  // namespace cairn
