@@ -41,6 +41,8 @@ struct StoreOptions {
   /// For a new store: large tensors are cut into chunks of so many bytes (a multiple of 4096, at
   /// least 65,536 and at most 64 MiB).
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
+  /// Large transfers go past the page cache where the file system allows it; false: never.
+  bool direct_io = true;
   LogCallback log = {};
 };
 

@@ -28,8 +28,9 @@ std::size_t worker_count() noexcept {
   return std::clamp<std::size_t>(cores, 1, kMaxWorkers);
 }
 
-void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work) {
-  const std::size_t threads = count <= 1 ? count : std::min(worker_count(), count);
+void parallel_for(std::size_t count, const std::function<void(std::size_t)>& work,
+                  std::size_t threads) {
+  threads = std::min(threads, count);
   if (threads <= 1) {
     for (std::size_t i = 0; i < count; ++i) work(i);
     return;

@@ -3,6 +3,7 @@
 #include "base/little_endian.h"
 #include "format/fixed.h"
 
+#include <algorithm>
 #include <array>
 
 namespace cairn::format {
@@ -41,14 +42,21 @@ void check_payload_bytes(std::uint64_t payload_bytes, ErrorCode code) {
 
 std::vector<std::byte> encode_record(const RecordHeader& header, const Uuid& uuid,
                                      std::span<const std::byte> payload) {
+  std::vector<std::byte> record(kRecordHeaderBytes + payload.size());
+  encode_record(header, uuid, payload, record);
+  return record;
+}
+
+void encode_record(const RecordHeader& header, const Uuid& uuid, std::span<const std::byte> payload,
+                   std::span<std::byte> out) {
   if (!is_known(header.type)) {
     fail(ErrorCode::kInvalidArgument, "record type {} is unknown",
          static_cast<std::uint32_t>(header.type));
   }
   if (header.sequence == 0) fail(ErrorCode::kInvalidArgument, "the record's sequence is 0");
   check_payload_bytes(payload.size(), ErrorCode::kInvalidArgument);
-  std::vector<std::byte> record(kRecordHeaderBytes + payload.size());
-  const std::span<std::byte> part = std::span(record).first(kRecordHeaderBytes);
+  const std::span<std::byte> part = out.first(kRecordHeaderBytes);
+  std::fill(part.begin(), part.end(), std::byte{0});
   std::memcpy(part.data(), kMagic.data(), kMagic.size());
   store_le(part, kVersionAt, kFormatVersion);
   store_le(part, kTypeAt, static_cast<std::uint32_t>(header.type));
@@ -58,8 +66,7 @@ std::vector<std::byte> encode_record(const RecordHeader& header, const Uuid& uui
   store_le(part, kPayloadBytesAt, static_cast<std::uint64_t>(payload.size()));
   store_bytes(part, kPayloadDigestAt, base::xxh3_128(payload));
   seal(part);
-  std::memcpy(record.data() + kRecordHeaderBytes, payload.data(), payload.size());
-  return record;
+  std::memcpy(out.data() + kRecordHeaderBytes, payload.data(), payload.size());
 }
 
 RecordHeader decode_record_header(std::span<const std::byte> bytes, const Uuid& uuid,

@@ -28,6 +28,9 @@ struct RecordHeader {
 /// overlong payload, a sequence of 0).
 std::vector<std::byte> encode_record(const RecordHeader& header, const Uuid& uuid,
                                      std::span<const std::byte> payload);
+/// The same into `out`, which is exactly so long.
+void encode_record(const RecordHeader& header, const Uuid& uuid, std::span<const std::byte> payload,
+                   std::span<std::byte> out);
 
 /// Checks magic, header checksum, version, UUID, own offset, reserved bytes and the length's
 /// bounds; not the payload. `bytes` holds at least the header. Errors: truncated; damaged;

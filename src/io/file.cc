@@ -52,12 +52,15 @@ bool allocate(const File& file, int mode, std::uint64_t offset, std::uint64_t by
 }  // namespace
 
 File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      direct_(std::exchange(other.direct_, -1)),
+      path_(std::move(other.path_)) {}
 
 File& File::operator=(File&& other) noexcept {
   if (this != &other) {
     close();
     descriptor_ = std::exchange(other.descriptor_, -1);
+    direct_ = std::exchange(other.direct_, -1);
     path_ = std::move(other.path_);
   }
   return *this;
@@ -71,6 +74,7 @@ File::~File() {
 // descriptor is gone.
 void File::close() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  if (direct_ >= 0) ::close(std::exchange(direct_, -1));
 }
 
 // O_NONBLOCK lets the opening of a named pipe return, so that it can be refused; it means nothing

@@ -61,6 +61,20 @@ class File {
   void read_exactly(std::uint64_t offset, std::span<std::byte> out) const;
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
 
+  /// Opens the file a second time, for transfers past the page cache, if its file system allows
+  /// them in blocks of kDirectBlock; see direct.cc for how it is asked and for what holds when both
+  /// ways are used on one file. False where it does not: the two functions below then do as
+  /// `read_some` and `write`. Errors: io.
+  bool enable_direct();
+  bool is_direct() const noexcept { return direct_ >= 0; }
+  static constexpr std::size_t kDirectBlock = 4096;
+  /// As `read_some` and `write`. Offset, length and memory are multiples of kDirectBlock, else
+  /// these, too, go through the page cache.
+  std::size_t read_some_direct(std::uint64_t offset, std::span<std::byte> out) const;
+  void write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  /// True when the page cache holds all of the range, or when that cannot be told.
+  bool is_cached(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+
   /// Makes data and size durable (`fdatasync`); `sync_all` with all attributes (`fsync`).
   /// After a failure the file's unsynced contents are unknown: never retry.
   void sync() const;
@@ -79,6 +93,7 @@ class File {
   static std::optional<File> try_open(const std::filesystem::path& path, int flags);
 
   int descriptor_ = -1;
+  int direct_ = -1;  // opened with O_DIRECT, or none
   std::filesystem::path path_;
 };
 

@@ -11,13 +11,17 @@
 #include "format/slot.h"
 #include "format/superblock.h"
 #include "io/aligned_buffer.h"
+#include "io/buffer_pool.h"
 #include "io/file.h"
+
+#include <cairn/error.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,6 +54,19 @@ ExtentWrite record_write(format::RecordType type, const format::Extent& extent,
                          std::uint64_t sequence, const format::Uuid& uuid,
                          std::span<const std::byte> payload);
 
+/// One chunk to read, and what its bytes are wanted for: `into`, exactly as long as the chunk, gets
+/// them; if it is empty, `use` is called with them, if there is one. Damage goes to `damaged`.
+/// Threads: `use` and `damaged` run on several threads at once, for one chunk after the other.
+struct ChunkRead {
+  const format::ChunkRef* chunk = nullptr;
+  std::span<std::byte> into{};
+  std::size_t tag = 0;  // the caller's own, handed to `use` and `damaged`
+};
+struct ChunkReader {
+  std::function<void(std::size_t tag, std::span<const std::byte> plain)> use{};
+  std::function<void(std::size_t tag, const Error& error)> damaged{};
+};
+
 /// A record found by a scan.
 struct FoundRecord {
   format::RecordHeader header{};
@@ -61,9 +78,11 @@ class PackFile {
   /// Writes superblocks, an empty root of sequence 1 and its slot into a new file, and flushes it.
   static void create(const std::filesystem::path& file, const format::Superblock& superblock);
 
-  /// Opens a pack and reads its superblock, the second copy when the first is bad.
+  /// Opens a pack and reads its superblock, the second copy when the first is bad. Unless told not
+  /// to, asks the file system for direct transfers.
   /// Errors: not_found; truncated; damaged (no copy is good); unsupported_version; io.
-  static PackFile open(const std::filesystem::path& path, io::File::Access access);
+  static PackFile open(const std::filesystem::path& path, io::File::Access access,
+                       bool allow_direct = true);
 
   const io::File& file() const noexcept { return file_; }
   const std::filesystem::path& path() const noexcept { return file_.path(); }
@@ -89,8 +108,19 @@ class PackFile {
   /// Errors: damaged; truncated; io; each with the chunk's offset.
   void read_chunk(const format::ChunkRef& chunk, std::span<std::byte> out) const;
 
+  /// Reads and checks many chunks: neighbours in one request, several requests on their way at
+  /// once.
+  ///
+  /// A request goes past the page cache if all chunks together have a mebibyte or more, the file
+  /// system allows it, and a page of the request is not in the cache: then the bytes are checked in
+  /// a buffer and copied into `into`. Else they are read through the cache, straight into `into`,
+  /// and checked there (docs/decisions/0020).
+  /// Errors: io, and what `use` and `damaged` throw. Damage of a chunk is no error of the call.
+  void read_chunks(std::vector<ChunkRead> reads, const ChunkReader& reader) const;
+
   /// Writes extents, zeros behind each up to the next multiple of kAlignment; neighbours go in one
-  /// request. Nothing is durable before `sync`.
+  /// request, and several requests are on their way at once. Nothing is durable before `sync`.
+  /// Large amounts go past the page cache where the file system allows it (docs/decisions/0020).
   void write_extents(std::vector<ExtentWrite> writes) const;
 
   void sync() const { file_.sync(); }
@@ -99,8 +129,7 @@ class PackFile {
   std::vector<FoundRecord> scan(format::RecordType type) const;
 
  private:
-  PackFile(io::File file, const format::Superblock& superblock)
-      : file_(std::move(file)), superblock_(superblock) {}
+  PackFile(io::File file, const format::Superblock& superblock);
 
   /// The payload of a record, checked, at a multiple of 8 bytes inside `storage`.
   std::span<const std::byte> read_record(const format::Extent& extent, format::RecordType type,
@@ -109,6 +138,9 @@ class PackFile {
 
   io::File file_;
   format::Superblock superblock_;
+  // Kept from save to save and from load to load. Two, because filling an extent may read another.
+  std::unique_ptr<io::BufferPool> write_buffers_;
+  std::unique_ptr<io::BufferPool> read_buffers_;
 };
 
 /// Adds where it happened to an error that a pure decoder threw.

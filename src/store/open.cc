@@ -118,7 +118,8 @@ class Opening {
       throw_no_store();
     }
     StoreLocks locks = options_.assume_no_writer ? StoreLocks() : StoreLocks::for_reader(paths_);
-    pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kRead);
+    pack::PackFile pack =
+        pack::PackFile::open(paths_.pack, io::File::Access::kRead, options_.direct_io);
     catalog::Catalog catalog = [&] {
       try {
         return catalog::Catalog::open(paths_.catalog, options_.assume_no_writer
@@ -169,7 +170,8 @@ class Opening {
             paths_.directory.string());
       }
     }
-    pack::PackFile pack = pack::PackFile::open(paths_.pack, io::File::Access::kReadWrite);
+    pack::PackFile pack =
+        pack::PackFile::open(paths_.pack, io::File::Access::kReadWrite, options_.direct_io);
     if (format::is_read_only_for_us(pack.superblock())) {
       throw Error(ErrorCode::kUnsupportedVersion,
                   "the store has features that this version of Cairn can only read; open it "

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
+#include "io/buffer_pool.h"
 #include "store/checks.h"
 #include "store/save.h"
 
@@ -157,10 +158,20 @@ std::string CheckpointReader::place_of(std::size_t tensor) const {
   return std::string(tensors_[tensor].recoverable) + "/" + std::string(tensors_[tensor].key);
 }
 
-void CheckpointReader::run(const Parts& parts, bool check_only) const {
-  std::vector<const Parts::value_type*> work;
-  work.reserve(parts.size());
-  for (const auto& part : parts) work.push_back(&part);
+void CheckpointReader::run(const Parts& parts, Purpose purpose) const {
+  std::vector<pack::ChunkRead> reads;
+  std::vector<const Parts::value_type*> wanted_by;
+  reads.reserve(parts.size());
+  wanted_by.reserve(parts.size());
+  for (const auto& part : parts) {
+    const auto& [number, wanted] = part;
+    const ChunkRef& chunk = index_.chunks[number];
+    pack::ChunkRead read{.chunk = &chunk, .tag = wanted_by.size()};
+    const bool whole = wanted.size() == 1 && wanted.front().out.size() == chunk.plain_bytes;
+    if (whole && purpose == Purpose::kLoad) read.into = wanted.front().out;
+    reads.push_back(read);
+    wanted_by.push_back(&part);
+  }
 
   struct Failure {
     ErrorCode code;
@@ -168,30 +179,19 @@ void CheckpointReader::run(const Parts& parts, bool check_only) const {
   };
   std::mutex mutex;
   std::map<std::size_t, Failure> failures;  // by chunk
-  base::parallel_for(work.size(), [&](std::size_t i) {
-    const auto& [number, wanted] = *work[i];
-    const ChunkRef& chunk = index_.chunks[number];
-    try {
-      const bool whole =
-          !check_only && wanted.size() == 1 && wanted.front().out.size() == chunk.plain_bytes;
-      if (whole) {
-        handle_->pack().read_chunk(chunk, wanted.front().out);
-        return;
+  pack::ChunkReader reader;
+  reader.damaged = [&](std::size_t tag, const Error& error) {
+    const std::lock_guard lock(mutex);
+    failures.emplace(wanted_by[tag]->first, Failure{.code = error.code(), .message = error.what()});
+  };
+  if (purpose == Purpose::kLoad) {
+    reader.use = [&](std::size_t tag, std::span<const std::byte> plain) {
+      for (const Part& part : wanted_by[tag]->second) {
+        std::memcpy(part.out.data(), plain.data() + part.chunk_offset, part.out.size());
       }
-      thread_local io::AlignedBuffer buffer;
-      if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
-      const auto bytes = buffer.span().first(chunk.plain_bytes);
-      handle_->pack().read_chunk(chunk, bytes);
-      if (check_only) return;
-      for (const Part& part : wanted) {
-        std::memcpy(part.out.data(), bytes.data() + part.chunk_offset, part.out.size());
-      }
-    } catch (const Error& error) {
-      if (!is_damage(error)) throw;
-      const std::lock_guard lock(mutex);
-      failures.emplace(number, Failure{.code = error.code(), .message = error.what()});
-    }
-  });
+    };
+  }
+  handle_->pack().read_chunks(std::move(reads), reader);
   if (failures.empty()) return;
 
   std::set<std::string> touched;
@@ -235,7 +235,7 @@ void CheckpointReader::read_range(std::size_t tensor, std::uint64_t offset,
   }
   Parts parts;
   add_parts(tensor, offset, out, parts);
-  run(parts, false);
+  run(parts, Purpose::kLoad);
 }
 
 void CheckpointReader::load(std::span<const LoadTarget> targets, LoadMode mode) const {
@@ -254,23 +254,26 @@ void CheckpointReader::load(std::span<const LoadTarget> targets, LoadMode mode) 
     return parts;
   };
   if (mode == LoadMode::kStaged) {
-    std::vector<std::unique_ptr<std::byte[]>> staged;
+    std::uint64_t bytes = 0;
+    for (const LoadTarget& target : targets) bytes += target.out.size();
+    io::AlignedBuffer memory = io::huge_buffer(bytes);
+    std::span<std::byte> rest = memory.span();
     std::vector<LoadTarget> stages;
     for (const LoadTarget& target : targets) {
-      staged.push_back(std::make_unique_for_overwrite<std::byte[]>(target.out.size()));
-      stages.push_back({.tensor = target.tensor, .out = {staged.back().get(), target.out.size()}});
+      stages.push_back({.tensor = target.tensor, .out = rest.first(target.out.size())});
+      rest = rest.subspan(target.out.size());
     }
-    run(parts_into(stages), false);
+    run(parts_into(stages), Purpose::kLoad);
     base::parallel_for(targets.size(), [&](std::size_t i) {
       if (!targets[i].out.empty()) {
-        std::memcpy(targets[i].out.data(), staged[i].get(), targets[i].out.size());
+        std::memcpy(targets[i].out.data(), stages[i].out.data(), targets[i].out.size());
       }
     });
     return;
   }
   const Parts parts = parts_into(targets);
-  if (mode == LoadMode::kVerifyFirst) run(parts, true);
-  run(parts, false);
+  if (mode == LoadMode::kVerifyFirst) run(parts, Purpose::kCheck);
+  run(parts, Purpose::kLoad);
 }
 
 // ---- copying ------------------------------------------------------------------------------------

@@ -51,9 +51,10 @@ class CheckpointReader {
   const TensorInfo& tensor_at(std::size_t tensor) const;
   void add_parts(std::size_t tensor, std::uint64_t offset, std::span<std::byte> out,
                  Parts& parts) const;
-  /// Reads and checks each chunk; copies into the targets unless `check_only`. Throws one error
-  /// that names every damaged tensor.
-  void run(const Parts& parts, bool check_only) const;
+  /// Reads and checks each chunk; `kLoad` fills the targets, `kCheck`, which comes before a load,
+  /// leaves them alone. Throws one error that names every damaged tensor.
+  enum class Purpose { kCheck, kLoad };
+  void run(const Parts& parts, Purpose purpose) const;
   std::string place_of(std::size_t tensor) const;
 
   std::shared_ptr<const StoreHandle> handle_;

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "base/text.h"
-#include "base/thread_pool.h"
 #include "io/file.h"
 #include "store/checks.h"
 
@@ -225,17 +224,17 @@ std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
 std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index) {
   std::vector<DamagedChunk> damaged;
   std::mutex mutex;
-  base::parallel_for(index.chunks.size(), [&](std::size_t i) {
-    const ChunkRef& chunk = index.chunks[i];
-    try {
-      io::AlignedBuffer buffer(chunk.plain_bytes);
-      pack.read_chunk(chunk, buffer.span());
-    } catch (const Error& error) {
-      if (!is_damage(error)) throw;
-      const std::lock_guard lock(mutex);
-      damaged.push_back({.chunk = i, .message = error.what()});
-    }
-  });
+  pack::ChunkReader reader;
+  reader.damaged = [&](std::size_t i, const Error& error) {
+    const std::lock_guard lock(mutex);
+    damaged.push_back({.chunk = i, .message = error.what()});
+  };
+  std::vector<pack::ChunkRead> reads;
+  reads.reserve(index.chunks.size());
+  for (std::size_t i = 0; i < index.chunks.size(); ++i) {
+    reads.push_back({.chunk = &index.chunks[i], .tag = i});
+  }
+  pack.read_chunks(std::move(reads), reader);
   std::sort(damaged.begin(), damaged.end(),
             [](const DamagedChunk& a, const DamagedChunk& b) { return a.chunk < b.chunk; });
   return damaged;

@@ -1,9 +1,7 @@
 #include "store/verify.h"
 
 #include "base/checked.h"
-#include "base/thread_pool.h"
 #include "format/index.h"
-#include "io/aligned_buffer.h"
 #include "store/checks.h"
 
 #include <cairn/error.h>
@@ -84,27 +82,22 @@ class ContentsCheck {
       if (!checkpoint.index || (!wanted.empty() && !wanted.contains(id))) continue;
       for (const ChunkRef& chunk : checkpoint.index->chunks) by_offset[chunk.offset] = &chunk;
     }
-    std::vector<const ChunkRef*> chunks;
+    std::vector<pack::ChunkRead> reads;
+    reads.reserve(by_offset.size());
     for (const auto& [offset, chunk] : by_offset) {
-      chunks.push_back(chunk);
+      reads.push_back({.chunk = chunk, .tag = offset});
       report_.bytes += chunk->stored_bytes;
     }
-    report_.chunks = chunks.size();
+    report_.chunks = reads.size();
 
     std::mutex mutex;
     std::map<std::uint64_t, std::string> bad;  // by offset
-    base::parallel_for(chunks.size(), [&](std::size_t i) {
-      thread_local io::AlignedBuffer buffer;
-      const ChunkRef& chunk = *chunks[i];
-      if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
-      try {
-        pack_.read_chunk(chunk, buffer.span().first(chunk.plain_bytes));
-      } catch (const Error& error) {
-        if (!is_damage(error)) throw;
-        const std::lock_guard lock(mutex);
-        bad.emplace(chunk.offset, error.what());
-      }
-    });
+    pack::ChunkReader reader;
+    reader.damaged = [&](std::size_t offset, const Error& error) {
+      const std::lock_guard lock(mutex);
+      bad.emplace(offset, error.what());
+    };
+    pack_.read_chunks(std::move(reads), reader);
     for (const auto& [offset, message] : bad) {
       damage("chunk", message, offset, by_offset.at(offset)->stored_bytes);
       report_.damaged.back().touches = touched_by(offset);
