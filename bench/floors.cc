@@ -4,6 +4,12 @@
 
 #include <lmdb.h>
 
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>  // the variants that Cairn hashes with, too
+#else
+#include <xxhash.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -18,7 +24,6 @@
 #include <thread>
 #include <unistd.h>
 #include <vector>
-#include <xxh_x86dispatch.h>
 
 namespace cairn::bench {
 namespace {
