@@ -15,6 +15,9 @@ namespace cairn::store {
 
 namespace {
 
+/// To start a thread takes longer than to hash so much.
+constexpr std::uint64_t kSmallStateBytes = std::uint64_t{1} << 20;
+
 /// The metadata as it is saved: with the time and the end of the epoch unless the caller said them.
 Metadata complete(Metadata meta, bool end_of_epoch, std::int64_t now_ns) {
   if (!meta.contains("unixtime")) meta.set("unixtime", static_cast<double>(now_ns) * 1e-9);
@@ -45,20 +48,23 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
   checkpoint.created_unix_ns = io::unix_time_ns();
   checkpoint.meta = complete(options.meta, options.end_of_epoch, checkpoint.created_unix_ns);
   checkpoint.chunks.resize(planned.size());
-  base::parallel_for(planned.size(), [&](std::size_t i) {
+  std::uint64_t bytes = 0;
+  for (const PlannedChunk& chunk : planned) bytes += chunk.plain_bytes;
+  const auto hash = [&](std::size_t i) {
     thread_local io::AlignedBuffer buffer;
     const PlannedChunk& chunk = planned[i];
     if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
-    const auto bytes = view_or_fill(chunk, buffer.span());
-    const format::ChunkId id = base::xxh3_128(bytes);
+    const auto plain = view_or_fill(chunk, buffer.span());
+    const format::ChunkId id = base::xxh3_128(plain);
     ChunkContent& content = checkpoint.chunks[i];
     content.key = {.id = id, .plain_bytes = chunk.plain_bytes};
     content.fill = [&chunk, id](std::span<std::byte> out) {
       fill(chunk, out);
       require_unchanged(out, id, chunk.pieces.front().tensor->key);
     };
-    if (visit) visit(chunk, content, bytes);
-  });
+    if (visit) visit(chunk, content, plain);
+  };
+  base::parallel_for(planned.size(), hash, bytes < kSmallStateBytes ? 1 : base::worker_count());
   return taken;
 }
 
