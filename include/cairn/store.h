@@ -43,6 +43,12 @@ struct StoreOptions {
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
   /// Large transfers go past the page cache where the file system allows it; false: never.
   bool direct_io = true;
+  /// Of the chunks that a save finds stored already, it looks again at one in so many, in turn, and
+  /// stores anew, in the same place, what has rotted: 1 looks at all, 0 only at what a checkpoint
+  /// known to be damaged shares. Checkpoints that become whole by it lose the mark of damage. What
+  /// the system still holds in memory is checked there, not on the disk.
+  /// Cost: reads and hashes that part of the state; an asynchronous save also copies it.
+  std::uint64_t heal_every = 0;
   LogCallback log = {};
 };
 
@@ -74,6 +80,7 @@ struct SaveResult {
   std::uint64_t new_bytes = 0;              ///< Bytes of chunks that were not stored before.
   std::uint64_t new_chunks = 0;             ///< How many of them.
   std::vector<std::uint64_t> deleted = {};  ///< Ids, by `replace` and `retention`.
+  std::uint64_t healed_chunks = 0;          ///< Stored ones that had rotted and were stored anew.
 };
 
 /// A tensor that damage touches.

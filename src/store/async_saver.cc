@@ -165,8 +165,8 @@ SaveResult AsyncSaver::change(const std::function<SaveResult()>& make) {
   return make();
 }
 
-// A commit looks again at the chunks that a damaged checkpoint shares (commit.cc, plan_healing),
-// and then needs good bytes at hand.
+// A commit looks again at the chunks that a damaged checkpoint shares (healing.h), and then needs
+// good bytes at hand.
 std::vector<ChunkKey> AsyncSaver::chunks_of_damaged() const {
   std::vector<ChunkKey> keys;
   const std::uint64_t data_end = catalog_.read().info().data_end;
@@ -220,6 +220,7 @@ SaveFuture<SaveResult> AsyncSaver::save(const CheckpointState& state, const Save
 TakenState AsyncSaver::copy_new(const CheckpointState& state, const SaveOptions& options,
                                 std::uint64_t max_bytes, AsyncCost& cost) {
   const std::vector<ChunkKey> suspects = chunks_of_damaged();
+  const HealingTurn turn = writer_.healing_turn();
   const catalog::ReadTransaction view = catalog_.read();
   std::mutex mutex;  // over what follows, and over `view`
   std::unordered_map<ChunkKey, std::span<std::byte>, KeyHash> copies;
@@ -227,7 +228,8 @@ TakenState AsyncSaver::copy_new(const CheckpointState& state, const SaveOptions&
 
   // True for a chunk that the commit will not ask for.
   const auto is_stored = [&](const ChunkKey& key) {
-    return view.chunk(key) && !std::binary_search(suspects.begin(), suspects.end(), key);
+    return view.chunk(key) && !turn.includes(key) &&
+           !std::binary_search(suspects.begin(), suspects.end(), key);
   };
   const auto keep = [&](const PlannedChunk& chunk, ChunkContent& content,
                         std::span<const std::byte> bytes) {

@@ -72,10 +72,16 @@ struct Writer::Plan {
   std::vector<Extent> released{};
   std::vector<pack::ExtentWrite> writes{};
   format::Slot slot{};
+  std::vector<std::string> notes{};  // for the log, once the commit is made
 };
 
-Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log)
-    : pack_(pack), catalog_(catalog), log_(std::move(log)) {
+Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
+               std::uint64_t heal_every)
+    : pack_(pack),
+      catalog_(catalog),
+      log_(std::move(log)),
+      heal_every_(heal_every),
+      healer_(pack) {
   const catalog::ReadTransaction view = catalog.read();
   info_ = view.info();
   root_ = {.sequence = info_.sequence,
@@ -120,6 +126,11 @@ std::vector<format::RootEntry> Writer::damaged_entries() const {
   std::copy_if(root_.checkpoints.begin(), root_.checkpoints.end(), std::back_inserter(damaged),
                [](const format::RootEntry& entry) { return entry.damaged; });
   return damaged;
+}
+
+HealingTurn Writer::healing_turn() const {
+  const std::lock_guard lock(mutex_);
+  return healing_turn_of(info_.next_id);
 }
 
 SaveResult Writer::commit(const Change& change) {
@@ -175,6 +186,9 @@ void Writer::publish(const Change& change, SaveResult& result) {
     throw;
   }
   take_over(plan);
+  if (log_) {
+    for (const std::string& note : plan.notes) log_(note);
+  }
 }
 
 // ---- step 2: the plan
@@ -275,17 +289,10 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
                 {.path = pack_.path().parent_path()});
   }
   for (const Change::Flags& flags : change.flags) {
-    const auto at = std::find_if(plan.infos.begin(), plan.infos.end(),
-                                 [&](const CheckpointInfo& info) { return info.id == flags.id; });
-    if (at == plan.infos.end()) {
+    if (!set_flags(flags, plan)) {
       throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(flags.id),
                   {.path = pack_.path().parent_path()});
     }
-    format::RootEntry& entry =
-        plan.root.checkpoints[static_cast<std::size_t>(at - plan.infos.begin())];
-    at->pinned = entry.pinned = flags.pinned.value_or(entry.pinned);
-    at->damaged = entry.damaged = flags.damaged.value_or(entry.damaged);
-    plan.changed_flags.insert(flags.id);
   }
 
   const catalog::ReadTransaction view = catalog_.read();
@@ -297,7 +304,7 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   }
   plan.references.remove_checkpoints(pack_, info_.data_end, removed, plan.root.checkpoints);
   if (add != nullptr) {
-    plan_healing(*add, plan);
+    plan_healing(*add, plan, result);
     plan_new_checkpoint(*add, plan, result);
   }
   for (const Extent& extent : plan.references.freed_extents()) plan.released.push_back(extent);
@@ -308,6 +315,19 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   // A root that was found by a scan may have one copy only.
   if (info_.root.second != info_.root.first) plan.released.push_back(info_.root.second);
   free_space_.release(plan.released, plan.transaction);
+}
+
+// False for a checkpoint that is not there, or goes.
+bool Writer::set_flags(const Change::Flags& flags, Plan& plan) {
+  const auto at = std::find_if(plan.infos.begin(), plan.infos.end(),
+                               [&](const CheckpointInfo& info) { return info.id == flags.id; });
+  if (at == plan.infos.end()) return false;
+  format::RootEntry& entry =
+      plan.root.checkpoints[static_cast<std::size_t>(at - plan.infos.begin())];
+  at->pinned = entry.pinned = flags.pinned.value_or(entry.pinned);
+  at->damaged = entry.damaged = flags.damaged.value_or(entry.damaged);
+  plan.changed_flags.insert(flags.id);
+  return true;
 }
 
 void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
@@ -351,38 +371,24 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResul
 
 // A job that recovered from the checkpoint before a damaged one soon saves the same bytes again.
 // Without a look at what is stored, its new checkpoint would share the rotten chunk and be damaged,
-// too. The extent is written in place: it is live, but what stands there is lost already.
-void Writer::plan_healing(const NewCheckpoint& add, Plan& plan) {
-  std::map<ChunkKey, const ChunkContent*> contents;
-  for (const format::RootEntry& entry : root_.checkpoints) {
-    if (!entry.damaged) continue;
-    if (contents.empty()) {
-      for (const ChunkContent& chunk : add.chunks) {
-        if (chunk.fill) contents.emplace(chunk.key, &chunk);
-      }
-    }
-    format::Index index;
-    try {
-      index = read_index_of(pack_, entry, info_.data_end);
-    } catch (const Error& error) {
-      if (!is_damage(error)) throw;
-      continue;
-    }
-    for (const format::ChunkRef& stored : index.chunks) {
-      const auto shared = contents.find({.id = stored.id, .plain_bytes = stored.plain_bytes});
-      if (shared == contents.end()) continue;
-      try {
-        io::AlignedBuffer buffer(stored.plain_bytes);
-        pack_.read_chunk(stored, buffer.span());
-      } catch (const Error& error) {
-        if (!is_damage(error)) throw;
-        plan.writes.push_back(
-            {.offset = stored.offset, .bytes = stored.plain_bytes, .fill = shared->second->fill});
-        if (log_) log_(std::string("stored anew, from the state being saved: ") + error.what());
-      }
-      contents.erase(shared);
+// too.
+void Writer::plan_healing(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
+  const HealingTurn turn = healing_turn_of(plan.infos.back().id);
+  const bool any_damaged = std::any_of(root_.checkpoints.begin(), root_.checkpoints.end(),
+                                       [](const format::RootEntry& e) { return e.damaged; });
+  SharedChunks shared;
+  for (const ChunkContent& chunk : add.chunks) {
+    if (!chunk.fill || !(any_damaged || turn.includes(chunk.key))) continue;
+    if (const auto row = plan.references.stored(chunk.key)) {
+      shared.emplace(chunk.key, SharedChunk{.row = *row, .fill = &chunk.fill});
     }
   }
+  if (shared.empty()) return;
+  Healing healing = healer_.plan(shared, turn, root_.checkpoints, info_.data_end);
+  result.healed_chunks = healing.writes.size();
+  std::move(healing.writes.begin(), healing.writes.end(), std::back_inserter(plan.writes));
+  for (const std::uint64_t id : healing.whole) set_flags({.id = id, .damaged = false}, plan);
+  plan.notes = std::move(healing.notes);
 }
 
 void Writer::plan_root(Plan& plan, bool compact) {

@@ -20,6 +20,7 @@
 #include "format/root.h"
 #include "pack/free_space.h"
 #include "pack/pack_file.h"
+#include "store/healing.h"
 
 #include <cairn/store.h>
 
@@ -70,7 +71,9 @@ struct Change {
 class Writer {
  public:
   /// Takes the committed state from the catalog. `pack` and `catalog` outlive the writer.
-  Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log);
+  /// `heal_every`: as `StoreOptions` says.
+  Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
+         std::uint64_t heal_every = 0);
 
   /// Makes a change durable. Errors: as `Store::save` says.
   SaveResult commit(const Change& change);
@@ -87,6 +90,9 @@ class Writer {
   std::vector<std::uint64_t> deletes_of(const NewCheckpoint& add,
                                         const RetentionCallback& retention) const;
 
+  /// Which stored chunks the next save will look at again, besides those of damaged checkpoints.
+  HealingTurn healing_turn() const;
+
   /// All checkpoints, ascending by id. Waits for no commit.
   std::vector<CheckpointInfo> checkpoints() const;
   /// Those that are known to be damaged.
@@ -102,9 +108,10 @@ class Writer {
   Choice choose(const Change& change) const;
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
-  /// Writes good bytes over stored ones that are not, among the chunks that the new checkpoint
-  /// shares with one that is known to be damaged.
-  void plan_healing(const NewCheckpoint& add, Plan& plan);
+  /// Writes good bytes over stored ones that are not; see healing.h.
+  void plan_healing(const NewCheckpoint& add, Plan& plan, SaveResult& result);
+  static bool set_flags(const Change::Flags& flags, Plan& plan);
+  HealingTurn healing_turn_of(std::uint64_t id) const { return {.every = heal_every_, .id = id}; }
   void plan_root(Plan& plan, bool compact);
   void reserve_space(const Plan& plan);
   /// What deletions need of the disk, behind the end of the pack, beside a root of so many bytes.
@@ -118,6 +125,8 @@ class Writer {
   const pack::PackFile& pack_;
   const catalog::Catalog& catalog_;
   LogCallback log_;
+  std::uint64_t heal_every_;
+  Healer healer_;
 
   mutable std::mutex mutex_;
   std::string poisoned_;  // why, when it is

@@ -191,7 +191,8 @@ class Opening {
     }
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
     handle->writer_ =
-        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log);
+        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log,
+                                 handle->options_.heal_every);
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was

@@ -82,6 +82,11 @@ void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_en
   });
 }
 
+std::optional<ChunkRow> ReferenceChanges::stored(const ChunkKey& key) const {
+  const Count& count = counts_.at(key);
+  return count.row.references > 0 ? std::optional(count.row) : std::nullopt;
+}
+
 ChunkRow ReferenceChanges::place(const ChunkKey& key, const std::function<Extent()>& allocate) {
   Count& count = counts_.at(key);
   if (count.row.references == 0 && count.row.stored_bytes == 0) {

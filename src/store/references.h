@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -35,6 +36,8 @@ class ReferenceChanges {
                           std::span<const format::RootEntry* const> removed,
                           std::span<const format::RootEntry> remaining);
 
+  /// The row of a chunk that `add` was called for and that is stored.
+  std::optional<catalog::ChunkRow> stored(const catalog::ChunkKey& key) const;
   /// Where a chunk lies that `add` was called for; `allocate` is asked once for one that is new.
   catalog::ChunkRow place(const catalog::ChunkKey& key,
                           const std::function<format::Extent()>& allocate);

@@ -1,0 +1,112 @@
+#include "store/healing.h"
+
+#include "base/little_endian.h"
+#include "base/text.h"
+#include "base/thread_pool.h"
+#include "io/aligned_buffer.h"
+#include "store/checks.h"
+
+#include <cairn/error.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+#include <utility>
+
+namespace cairn::store {
+
+using catalog::ChunkKey;
+using format::ChunkRef;
+
+bool HealingTurn::includes(const ChunkKey& key) const noexcept {
+  if (every == 0) return false;
+  return base::load_le<std::uint64_t>(key.id.bytes, 0) % every == id % every;
+}
+
+std::string chunk_problem(const pack::PackFile& pack, const ChunkRef& chunk) {
+  thread_local io::AlignedBuffer buffer;
+  if (buffer.size() < chunk.plain_bytes) buffer = io::AlignedBuffer(chunk.plain_bytes);
+  try {
+    pack.read_chunk(chunk, buffer.span().first(chunk.plain_bytes));
+  } catch (const Error& error) {
+    if (!is_damage(error) && error.system_errno() != EIO) throw;
+    return error.what();
+  }
+  return {};
+}
+
+Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
+                     std::span<const format::RootEntry> checkpoints, std::uint64_t data_end) {
+  std::set<ChunkKey> wanted;
+  for (const auto& [key, chunk] : shared) {
+    if (turn.includes(key)) wanted.insert(key);
+  }
+  struct Damaged {
+    const format::RootEntry* entry = nullptr;
+    format::Index index{};
+  };
+  std::vector<Damaged> damaged;
+  for (const format::RootEntry& entry : checkpoints) {
+    if (!entry.damaged) continue;
+    try {
+      Damaged one{.entry = &entry,
+                  .index = pack_.read_index(entry.index, entry.index_digest, data_end)};
+      bool is_shared = false;
+      for (const ChunkRef& chunk : one.index.chunks) {
+        const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+        if (!shared.contains(key)) continue;
+        wanted.insert(key);
+        is_shared = true;
+      }
+      if (is_shared) damaged.push_back(std::move(one));
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;  // Its index is lost: nothing that is known can make it whole.
+    }
+  }
+
+  // Where the catalog says that a chunk lies, not a damaged checkpoint's index: after a rebuild the
+  // extents of such a one may have become another's.
+  const std::vector<ChunkKey> keys(wanted.begin(), wanted.end());
+  std::vector<std::string> problems(keys.size());
+  base::parallel_for(keys.size(), [&](std::size_t i) {
+    const catalog::ChunkRow& row = shared.at(keys[i]).row;
+    problems[i] = chunk_problem(pack_, {.id = keys[i].id,
+                                        .offset = row.offset,
+                                        .plain_bytes = keys[i].plain_bytes,
+                                        .stored_bytes = row.stored_bytes,
+                                        .encoding = row.encoding});
+  });
+  Healing healing;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (problems[i].empty()) continue;
+    const SharedChunk& chunk = shared.at(keys[i]);
+    healing.writes.push_back(
+        {.offset = chunk.row.offset, .bytes = chunk.row.stored_bytes, .fill = *chunk.fill});
+    healing.notes.push_back("stored anew, from the state being saved: " + problems[i]);
+  }
+
+  const auto becomes_good = [&](const ChunkRef& chunk) {
+    const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+    return wanted.contains(key) && shared.at(key).row.offset == chunk.offset;
+  };
+  for (const Damaged& one : damaged) {
+    const std::uint64_t id = one.entry->id;
+    const auto is_bad = [&](const ChunkRef& chunk) {
+      return !becomes_good(chunk) && !chunk_problem(pack_, chunk).empty();
+    };
+    const auto known = still_bad_.find(id);
+    if (known != still_bad_.end() && is_bad(known->second)) continue;
+    const auto bad = std::find_if(one.index.chunks.begin(), one.index.chunks.end(), is_bad);
+    if (bad != one.index.chunks.end()) {
+      still_bad_.insert_or_assign(id, *bad);
+      continue;
+    }
+    still_bad_.erase(id);
+    healing.whole.push_back(id);
+    healing.notes.push_back("checkpoint " + base::quoted(one.entry->name) + " (id " +
+                            std::to_string(id) + ") was damaged and is whole again");
+  }
+  return healing;
+}
+
+}  // namespace cairn::store
