@@ -26,7 +26,8 @@ class StoreHandle;
 }
 
 /// Receives what Cairn has to say besides results: recoveries, stranded commits, rebuilt catalogs.
-/// Each message is one line without a newline. Threads: called on the thread of the call at hand.
+/// Each message is one line without a newline. Threads: called on the thread of the call at hand,
+/// on that of an asynchronous save, and on that of the scrub.
 using LogCallback = std::function<void(std::string_view message)>;
 
 struct StoreOptions {
@@ -48,7 +49,11 @@ struct StoreOptions {
   /// known to be damaged shares. Checkpoints that become whole by it lose the mark of damage. What
   /// the system still holds in memory is checked there, not on the disk.
   /// Cost: reads and hashes that part of the state; an asynchronous save also copies it.
-  std::uint64_t heal_every = 0;
+  std::uint64_t heal_every = 64;
+  /// Looks again at everything that is stored, a little at a time, so many bytes a second, on a
+  /// thread of its own while the store is open; 0: not at all. Checkpoints that it finds damaged
+  /// are marked, so that recovery and retention know, and the log says so. See `Store::scrub`.
+  std::uint64_t scrub_bytes_per_second = 0;
   LogCallback log = {};
 };
 
@@ -106,6 +111,15 @@ struct VerifyReport {
   std::uint64_t bytes = 0;   ///< Bytes read and checked.
   std::vector<Damage> damaged = {};
   std::vector<std::string> notes = {};  ///< What is unusual but no damage.
+};
+
+/// What one step of a scrub looked at and found.
+struct ScrubReport {
+  std::uint64_t chunks = 0;
+  std::uint64_t bytes = 0;  ///< Of chunks, index records and roots.
+  std::vector<Damage> damaged = {};
+  std::vector<std::uint64_t> marked = {};  ///< Ids of checkpoints that are marked as damaged now.
+  bool pass_done = false;  ///< All that was stored when the pass began has been looked at.
 };
 
 struct RepairOptions {
@@ -240,6 +254,14 @@ class Store {
 
   /// Reads and checks the whole store, or only the named checkpoints.
   VerifyReport verify(std::span<const std::uint64_t> ids = {}) const;
+  /// Takes one step of a scrub: looks at the next `max_bytes` of what is stored, at least at one
+  /// chunk, on the disk where the system allows it, and goes on from there the next time; after a
+  /// pass it begins anew. A writable store marks the checkpoints that damage touches.
+  ///
+  /// Cost: reads and hashes; one commit when there is something to mark. Never blocks a writer
+  /// meanwhile; space that is freed during a step can be written again a commit later.
+  /// Errors: io; those of a commit.
+  ScrubReport scrub(std::uint64_t max_bytes);
   StoreStats stat() const;
   /// Gives free space back to the file system: cuts the pack at the end of data, and makes holes
   /// below it. Nothing is moved. Later saves are slower where they fill holes again, so this is for

@@ -18,6 +18,7 @@ Command keep_command();
 Command pin_command();
 Command unpin_command();
 Command verify_command();
+Command scrub_command();
 Command repair_command();
 Command salvage_command();
 Command stat_command();

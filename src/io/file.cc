@@ -198,4 +198,9 @@ bool File::punch(std::uint64_t offset, std::uint64_t bytes) const {
                   "cannot give space back");
 }
 
+void File::drop_cached(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  static_cast<void>(::posix_fadvise(descriptor_, static_cast<off_t>(offset),
+                                    static_cast<off_t>(bytes), POSIX_FADV_DONTNEED));
+}
+
 }  // namespace cairn::io

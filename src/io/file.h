@@ -86,6 +86,9 @@ class File {
   bool reserve(std::uint64_t offset, std::uint64_t bytes) const;
   /// Gives the disk space of a range back; it reads as zeros then. False when it cannot.
   bool punch(std::uint64_t offset, std::uint64_t bytes) const;
+  /// Asks the system to forget what it holds of a range in memory, so that the next read comes from
+  /// the disk. Advice: what is unwritten, mapped or in use stays.
+  void drop_cached(std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
  private:
   File(int descriptor, std::filesystem::path path) noexcept

@@ -165,6 +165,21 @@ SaveResult AsyncSaver::change(const std::function<SaveResult()>& make) {
   return make();
 }
 
+SaveResult AsyncSaver::change_aside(const std::function<SaveResult()>& make) {
+  for (;;) {
+    std::shared_ptr<PendingSave> on_its_way;
+    {
+      const std::lock_guard lock(turn_);
+      if (!is_on_its_way()) {
+        join();
+        return make();
+      }
+      on_its_way = last_;
+    }
+    on_its_way->wait();
+  }
+}
+
 // A commit looks again at the chunks that a damaged checkpoint shares (healing.h), and then needs
 // good bytes at hand.
 std::vector<ChunkKey> AsyncSaver::chunks_of_damaged() const {

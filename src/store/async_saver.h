@@ -90,6 +90,10 @@ class AsyncSaver {
   /// before it that nobody was told of, and then nothing is changed.
   SaveResult change(const std::function<SaveResult()>& make);
 
+  /// As `change`, for one that no caller asked for: it waits without the turn, so that nobody waits
+  /// for it meanwhile, and an untold error stays for the next change that a caller makes.
+  SaveResult change_aside(const std::function<SaveResult()>& make);
+
   SaveFuture<SaveResult> save(const CheckpointState& state, const SaveOptions& options,
                               const AsyncOptions& async);
 

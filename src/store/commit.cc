@@ -77,11 +77,7 @@ struct Writer::Plan {
 
 Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
                std::uint64_t heal_every)
-    : pack_(pack),
-      catalog_(catalog),
-      log_(std::move(log)),
-      heal_every_(heal_every),
-      healer_(pack) {
+    : pack_(pack), catalog_(catalog), log_(std::move(log)), heal_every_(heal_every), healer_(pack) {
   const catalog::ReadTransaction view = catalog.read();
   info_ = view.info();
   root_ = {.sequence = info_.sequence,

@@ -7,6 +7,7 @@
 #include "store/commit.h"
 #include "store/locks.h"
 #include "store/paths.h"
+#include "store/scrub.h"
 
 #include <cairn/store.h>
 
@@ -36,7 +37,8 @@ class StoreHandle {
   Writer& writer();
   /// Gives changes their turn. Errors: as `writer`.
   AsyncSaver& saver();
-  /// Waits for a save on its way.
+  Scrubber& scrubber() noexcept { return *scrubber_; }
+  /// Ends the scrub, and waits for a save on its way.
   void settle() noexcept;
   bool is_writable() const noexcept { return writer_ != nullptr; }
 
@@ -51,13 +53,15 @@ class StoreHandle {
   StoreOptions options_;
   OpenReport report_;
   std::uint64_t fork_generation_;
-  // Closed in reverse: the saver, which waits for a save on its way, the writer, the catalog, the
-  // pack, and last the locks.
+  // Closed in reverse: the scrub, the saver, which waits for a save on its way, the writer, the
+  // catalog, the pack, and last the locks.
   StoreLocks locks_;
   pack::PackFile pack_;
   catalog::Catalog catalog_;
   std::unique_ptr<Writer> writer_;
   std::unique_ptr<AsyncSaver> saver_;
+  std::unique_ptr<Scrubber> scrubber_;
+  std::unique_ptr<BackgroundScrub> background_scrub_;
 };
 
 }  // namespace cairn::store

@@ -49,8 +49,7 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
   for (const format::RootEntry& entry : checkpoints) {
     if (!entry.damaged) continue;
     try {
-      Damaged one{.entry = &entry,
-                  .index = pack_.read_index(entry.index, entry.index_digest, data_end)};
+      Damaged one{.entry = &entry, .index = read_index_of(pack_, entry, data_end)};
       bool is_shared = false;
       for (const ChunkRef& chunk : one.index.chunks) {
         const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};

@@ -7,7 +7,8 @@
 //     is lost already, and what is written is what ought to stand there. After a crash each sector
 //     holds the old bytes or the right ones, so nothing that was good can become bad; no row, count
 //     or index changes.
-//  3. A checkpoint known to be damaged whose chunks are then all good is marked as whole by the same
+//  3. A checkpoint known to be damaged whose chunks are then all good is marked as whole by the
+//  same
 //     commit. The pack is flushed before the commit, so the mark never outruns the bytes.
 //
 // Chunks are read as any reader reads them: what the page cache holds is checked in memory, not on
@@ -28,8 +29,8 @@
 
 namespace cairn::store {
 
-/// Which stored chunks one save looks at again: one in `every`, by the digest; another part for each
-/// id of a new checkpoint, so that `every` saves in a row look at all of them.
+/// Which stored chunks one save looks at again: one in `every`, by the digest; another part for
+/// each id of a new checkpoint, so that `every` saves in a row look at all of them.
 struct HealingTurn {
   std::uint64_t every = 0;  // 0: none
   std::uint64_t id = 0;

@@ -190,9 +190,8 @@ class Opening {
       }
     }
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
-    handle->writer_ =
-        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log,
-                                 handle->options_.heal_every);
+    handle->writer_ = std::make_unique<Writer>(handle->pack_, handle->catalog_,
+                                               handle->options_.log, handle->options_.heal_every);
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
@@ -293,7 +292,14 @@ class Opening {
 
 std::shared_ptr<StoreHandle> StoreHandle::open(const std::filesystem::path& directory,
                                                const StoreOptions& options) {
-  return Opening(directory, options).run();
+  auto handle = Opening(directory, options).run();
+  handle->scrubber_ = std::make_unique<Scrubber>(handle->paths_, handle->pack_, handle->catalog_,
+                                                 handle->writer_.get(), handle->saver_.get());
+  if (options.scrub_bytes_per_second > 0) {
+    handle->background_scrub_ = std::make_unique<BackgroundScrub>(
+        *handle->scrubber_, options.scrub_bytes_per_second, options.log);
+  }
+  return handle;
 }
 
 StoreHandle::StoreHandle(StorePaths paths, StoreOptions options, OpenReport report,
@@ -330,6 +336,7 @@ AsyncSaver& StoreHandle::saver() {
 }
 
 void StoreHandle::settle() noexcept {
+  background_scrub_.reset();
   if (saver_) saver_->wait();
 }
 

@@ -146,6 +146,11 @@ VerifyReport Store::verify(std::span<const std::uint64_t> ids) const {
   return store::verify_store(handle_->paths(), handle_->pack(), slots, view, ids);
 }
 
+ScrubReport Store::scrub(std::uint64_t max_bytes) {
+  handle_->require_not_forked();
+  return handle_->scrubber().step(max_bytes);
+}
+
 StoreStats Store::stat() const {
   handle_->require_not_forked();
   const auto oldest = handle_->catalog().oldest_reader();

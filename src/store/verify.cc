@@ -50,6 +50,33 @@ class ContentsCheck {
     check_chunks(wanted);
   }
 
+  void report_indexes(const std::set<std::uint64_t>& wanted) {
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      if (!wanted.empty() && !wanted.contains(id)) continue;
+      ++report_.checkpoints;
+      report_.bytes += checkpoint.row.index.bytes;
+      if (checkpoint.index) continue;
+      damage("index", checkpoint.error, checkpoint.row.index.offset, checkpoint.row.index.bytes);
+      report_.damaged.back().touches.push_back(
+          {.checkpoint_id = id, .checkpoint_name = checkpoint.row.name});
+    }
+  }
+
+  /// Distinct chunks, in the order in which they lie.
+  std::vector<ChunkRef> chunks_of(const std::set<std::uint64_t>& wanted) const {
+    std::vector<ChunkRef> chunks;
+    for (const auto& [id, checkpoint] : checkpoints_) {
+      if (!checkpoint.index || (!wanted.empty() && !wanted.contains(id))) continue;
+      const auto& held = checkpoint.index->chunks;
+      chunks.insert(chunks.end(), held.begin(), held.end());
+    }
+    std::sort(chunks.begin(), chunks.end(),
+              [](const ChunkRef& a, const ChunkRef& b) { return a.offset < b.offset; });
+    const auto same = [](const ChunkRef& a, const ChunkRef& b) { return a.offset == b.offset; };
+    chunks.erase(std::unique(chunks.begin(), chunks.end(), same), chunks.end());
+    return chunks;
+  }
+
  protected:
   struct Checkpoint {
     CheckpointRow row{};
@@ -64,67 +91,33 @@ class ContentsCheck {
                                .bytes = bytes});
   }
 
-  void report_indexes(const std::set<std::uint64_t>& wanted) {
-    for (const auto& [id, checkpoint] : checkpoints_) {
-      if (!wanted.empty() && !wanted.contains(id)) continue;
-      ++report_.checkpoints;
-      report_.bytes += checkpoint.row.index.bytes;
-      if (checkpoint.index) continue;
-      damage("index", checkpoint.error, checkpoint.row.index.offset, checkpoint.row.index.bytes);
-      report_.damaged.back().touches.push_back(
-          {.checkpoint_id = id, .checkpoint_name = checkpoint.row.name});
-    }
-  }
-
   void check_chunks(const std::set<std::uint64_t>& wanted) {
-    std::map<std::uint64_t, const ChunkRef*> by_offset;
-    for (const auto& [id, checkpoint] : checkpoints_) {
-      if (!checkpoint.index || (!wanted.empty() && !wanted.contains(id))) continue;
-      for (const ChunkRef& chunk : checkpoint.index->chunks) by_offset[chunk.offset] = &chunk;
-    }
+    const std::vector<ChunkRef> chunks = chunks_of(wanted);
     std::vector<pack::ChunkRead> reads;
-    reads.reserve(by_offset.size());
-    for (const auto& [offset, chunk] : by_offset) {
-      reads.push_back({.chunk = chunk, .tag = offset});
-      report_.bytes += chunk->stored_bytes;
+    reads.reserve(chunks.size());
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+      reads.push_back({.chunk = &chunks[i], .tag = i});
+      report_.bytes += chunks[i].stored_bytes;
     }
-    report_.chunks = reads.size();
+    report_.chunks = chunks.size();
 
     std::mutex mutex;
-    std::map<std::uint64_t, std::string> bad;  // by offset
+    std::map<std::size_t, std::string> bad;  // by position
     pack::ChunkReader reader;
-    reader.damaged = [&](std::size_t offset, const Error& error) {
+    reader.damaged = [&](std::size_t position, const Error& error) {
       const std::lock_guard lock(mutex);
-      bad.emplace(offset, error.what());
+      bad.emplace(position, error.what());
     };
     pack_.read_chunks(std::move(reads), reader);
-    for (const auto& [offset, message] : bad) {
-      damage("chunk", message, offset, by_offset.at(offset)->stored_bytes);
-      report_.damaged.back().touches = touched_by(offset);
-    }
-  }
-
-  /// Every tensor of every checkpoint that has bytes in the chunk at `offset`.
-  std::vector<DamagedTensor> touched_by(std::uint64_t offset) const {
-    std::vector<DamagedTensor> touched;
-    for (const auto& [id, checkpoint] : checkpoints_) {
-      if (!checkpoint.index) continue;
-      const format::Index& index = *checkpoint.index;
-      for (const format::IndexRecoverable& recoverable : index.recoverables) {
-        for (const format::IndexTensor& tensor : recoverable.tensors) {
-          const std::uint64_t bytes = *format::tensor_bytes(tensor.dtype, tensor.shape);
-          const std::size_t count = format::chunk_count(index, tensor, bytes);
-          for (std::size_t i = tensor.first_chunk; i < tensor.first_chunk + count; ++i) {
-            if (index.chunks[i].offset != offset) continue;
-            touched.push_back({.checkpoint_id = id,
-                               .checkpoint_name = checkpoint.row.name,
-                               .tensor = recoverable.name + "/" + tensor.key});
-            break;
-          }
-        }
+    for (const auto& [position, message] : bad) {
+      const ChunkRef& chunk = chunks[position];
+      damage("chunk", message, chunk.offset, chunk.stored_bytes);
+      for (const auto& [id, checkpoint] : checkpoints_) {
+        if (!checkpoint.index) continue;
+        add_tensors_in(checkpoint.row, *checkpoint.index, chunk.offset,
+                       report_.damaged.back().touches);
       }
     }
-    return touched;
   }
 
   const pack::PackFile& pack_;
@@ -157,13 +150,15 @@ class StoreCheck : public ContentsCheck {
                     {.path = paths_.directory});
       }
     }
-    if (wanted.empty()) {
-      check_superblocks();
-      check_slots();
-      check_roots();
-      check_catalog();
-    }
+    if (wanted.empty()) check_frame();
     ContentsCheck::run(wanted);
+  }
+
+  void check_frame() {
+    check_superblocks();
+    check_slots();
+    check_roots();
+    check_catalog();
   }
 
  private:
@@ -296,6 +291,36 @@ VerifyReport verify_store(const StorePaths& paths, const pack::PackFile& pack,
   StoreCheck(paths, pack, slots, view, report).run(ids);
   report.ok = report.damaged.empty();
   return report;
+}
+
+VerifyReport verify_frame(const StorePaths& paths, const pack::PackFile& pack,
+                          const pack::SlotTable& slots, const catalog::ReadTransaction& view,
+                          std::vector<ChunkRef>& chunks) {
+  VerifyReport report;
+  StoreCheck check(paths, pack, slots, view, report);
+  check.check_frame();
+  check.report_indexes({});
+  chunks = check.chunks_of({});
+  report.ok = report.damaged.empty();
+  return report;
+}
+
+void add_tensors_in(const CheckpointRow& row, const format::Index& index, std::uint64_t offset,
+                    std::vector<DamagedTensor>& tensors) {
+  for (const format::IndexRecoverable& recoverable : index.recoverables) {
+    for (const format::IndexTensor& tensor : recoverable.tensors) {
+      const std::uint64_t bytes = *format::tensor_bytes(tensor.dtype, tensor.shape);
+      const auto first = index.chunks.begin() + static_cast<std::ptrdiff_t>(tensor.first_chunk);
+      const auto last =
+          first + static_cast<std::ptrdiff_t>(format::chunk_count(index, tensor, bytes));
+      const bool is_in =
+          std::any_of(first, last, [&](const ChunkRef& chunk) { return chunk.offset == offset; });
+      if (!is_in) continue;
+      tensors.push_back({.checkpoint_id = row.id,
+                         .checkpoint_name = row.name,
+                         .tensor = recoverable.name + "/" + tensor.key});
+    }
+  }
 }
 
 VerifyReport verify_contents(const pack::PackFile& pack, std::uint64_t data_end,

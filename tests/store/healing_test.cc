@@ -25,9 +25,8 @@ class Healing : public ::testing::Test {
   ~Healing() override { testing::reset_system(); }
 
   Store open(std::uint64_t heal_every) {
-    return Store(path(), {.heal_every = heal_every, .log = [this](std::string_view line) {
-                            log_.emplace_back(line);
-                          }});
+    return Store(path(), {.heal_every = heal_every,
+                          .log = [this](std::string_view line) { log_.emplace_back(line); }});
   }
   std::filesystem::path path() const { return scratch_ / "store"; }
   std::filesystem::path pack() const { return path() / "pack"; }
