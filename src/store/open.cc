@@ -209,7 +209,12 @@ class Opening {
   catalog::Catalog open_or_rebuild_catalog(StoreLocks& locks, const pack::PackFile& pack) {
     std::string why;
     try {
-      return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+      catalog::Catalog catalog = catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+      // Where a writer was killed right after its commit, and a reader keeps LMDB's lock file
+      // alive, LMDB goes on showing readers the commit before, until the dead writer's lock is
+      // taken: only that makes it look at its meta pages again (mdb_mutex_failed).
+      static_cast<void>(catalog.write());
+      return catalog;
     } catch (const Error& error) {
       if (!a_rebuild_helps(error)) throw;
       why = error.what();

@@ -1,5 +1,6 @@
 // Stores between processes: who is busy, who is dead, who forked.
 
+#include "store/seam.h"
 #include "support/scratch.h"
 #include "support/states.h"
 
@@ -8,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +65,39 @@ TEST_F(Processes, AnotherProcessReadsWhileTheStoreIsOpen) {
               return everything(reader).at("a") == contents(state) ? 0 : 1;
             }),
             0);
+}
+
+// Found by the kill loop: LMDB went on showing the commit before, and every save failed with busy
+// until the reader was gone.
+TEST_F(Processes, AWriterKilledRightAfterItsCommitDoesNotBlockTheNextBesideAReader) {
+  Store(path()).save(model_of(1, 1, 1000), {.name = "a"});
+  int go[2];
+  ASSERT_EQ(::pipe(go), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char word = 0;
+    if (::read(go[0], &word, 1) != 1) ::_exit(1);
+    Store store(path());
+    testing::system_faults().after_write = [](int fd) {
+      const bool is_meta_page = (::fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+      if (is_meta_page) ::kill(::getpid(), SIGKILL);
+    };
+    store.save(model_of(2, 1, 1000), {.name = "b"});
+    ::_exit(2);
+  }
+  const Store reader(path(), {.read_only = true});
+  ASSERT_EQ(::write(go[1], "x", 1), 1);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFSIGNALED(status)) << WEXITSTATUS(status);
+  ::close(go[0]);
+  ::close(go[1]);
+
+  Store store(path());
+  EXPECT_TRUE(store.find_by_name("b"));
+  store.save(model_of(3, 1, 1000), {.name = "c"});
+  EXPECT_EQ(everything(store).size(), 3U);
+  EXPECT_TRUE(store.verify().ok);
 }
 
 TEST_F(Processes, AKilledWriterDoesNotBlockTheNext) {

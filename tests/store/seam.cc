@@ -78,7 +78,10 @@ int __real_fallocate(int fd, int mode, off_t offset, off_t bytes);
 int __real_statfs(const char* path, struct statfs* out);
 
 ssize_t __wrap_pwrite(int fd, const void* data, size_t bytes, off_t offset) {
-  return write_fails(fd, bytes, offset) ? -1 : __real_pwrite(fd, data, bytes, offset);
+  if (write_fails(fd, bytes, offset)) return -1;
+  const ssize_t written = __real_pwrite(fd, data, bytes, offset);
+  if (system_faults().after_write) system_faults().after_write(fd);
+  return written;
 }
 ssize_t __wrap_pwritev(int fd, const iovec* pieces, int count, off_t offset) {
   if (write_fails(fd, length_of(pieces, count), offset)) return -1;

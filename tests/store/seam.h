@@ -21,6 +21,7 @@ SystemCounts& system_counts();
 /// else the errno that it fails with.
 struct SystemFaults {
   std::function<int(int fd, std::size_t bytes, off_t offset)> on_write;
+  std::function<void(int fd)> after_write;  // of pwrite
   std::function<int(int fd)> on_flush;
   std::function<int(int fd, off_t offset, off_t bytes)> on_reserve;
   long file_system_type = 0;  // what statfs reports, unless 0
