@@ -12,7 +12,7 @@
 //     commit. The pack is flushed before the commit, so the mark never outruns the bytes.
 //
 // Chunks are read as any reader reads them: what the page cache holds is checked in memory, not on
-// the disk (docs/decisions/0020).
+// the disk (docs/decisions/0021).
 #pragma once
 
 #include "catalog/rows.h"
