@@ -13,7 +13,7 @@ using format::Extent;
 using format::kAlignment;
 
 FreeSpace::FreeSpace(std::span<const FreeExtent> extents, std::uint64_t data_end)
-    : data_end_(data_end), data_end_before_(data_end) {
+    : data_end_(data_end) {
   for (const FreeExtent& extent : extents) {
     insert(extent.offset, {.bytes = extent.bytes, .freed_by = extent.freed_by, .reusable = false});
   }
@@ -45,7 +45,6 @@ void FreeSpace::erase(PieceMap::iterator at) {
 
 void FreeSpace::begin(std::uint64_t horizon) {
   journal_.clear();
-  data_end_before_ = data_end_;
   while (!waiting_.empty() && waiting_.begin()->first <= horizon) {
     make_reusable(waiting_.begin()->second);
   }
@@ -161,20 +160,6 @@ std::vector<FreeExtent> FreeSpace::changed_rows() const {
 
 void FreeSpace::finish() {
   journal_.clear();
-  data_end_before_ = data_end_;
-}
-
-void FreeSpace::roll_back() {
-  const std::vector<Step> steps = std::exchange(journal_, {});
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    if (step->inserted) {
-      erase(pieces_.find(step->offset));
-    } else {
-      insert(step->offset, step->piece);
-    }
-  }
-  journal_.clear();
-  data_end_ = data_end_before_;
 }
 
 std::uint64_t FreeSpace::waiting_bytes(std::uint64_t transaction) const {

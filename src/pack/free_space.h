@@ -4,8 +4,9 @@
 // written from the second commit after F on, when no reader holds a snapshot older than F. The
 // committed root and its parent thereby stay whole whatever the commit under way does.
 //
-// All changes are made in memory between `begin` and `finish`; `finish` keeps them, `roll_back`
-// undoes them. `changed_rows` and `erased_rows` are what the catalog must record.
+// All changes are made in memory between `begin` and `finish`; `changed_rows` and `erased_rows` are
+// what the catalog must record. A change that is not finished is not undone: make the free space
+// anew from the catalog.
 #pragma once
 
 #include "format/layout.h"
@@ -60,7 +61,6 @@ class FreeSpace {
   std::vector<std::uint64_t> erased_rows() const;
 
   void finish();
-  void roll_back();
 
   std::uint64_t free_bytes() const noexcept { return free_bytes_; }
   /// Bytes that `transaction` freed and that may not be written yet.
@@ -94,7 +94,6 @@ class FreeSpace {
   std::set<std::pair<std::uint64_t, std::uint64_t>> waiting_;   // freed_by, offset
   std::uint64_t data_end_ = format::kDataBegin;
   std::uint64_t free_bytes_ = 0;
-  std::uint64_t data_end_before_ = format::kDataBegin;
   std::vector<Step> journal_;
 };
 

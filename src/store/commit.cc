@@ -88,14 +88,23 @@ Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogC
     root_.checkpoints.push_back(entry_of(row));
     infos_.push_back(info_of(row));
   });
+  load_free_space(view);
+  slots_ = pack.read_slots();
+  highest_sequence_ = std::max(info_.sequence, slots_.highest_sequence());
+  must_supersede_ = highest_sequence_ > info_.sequence;
+}
+
+void Writer::load_free_space(const catalog::ReadTransaction& view) {
   std::vector<pack::FreeExtent> free;
   view.for_each_free([&](const catalog::FreeRow& row) {
     free.push_back({.offset = row.offset, .bytes = row.bytes, .freed_by = row.freed_by});
   });
   free_space_ = pack::FreeSpace(free, info_.data_end);
-  slots_ = pack.read_slots();
-  highest_sequence_ = std::max(info_.sequence, slots_.highest_sequence());
-  must_supersede_ = highest_sequence_ > info_.sequence;
+  free_space_is_stale_ = false;
+}
+
+void Writer::renew_free_space() {
+  if (free_space_is_stale_) load_free_space(catalog_.read());
 }
 
 void Writer::require_usable() const {
@@ -141,6 +150,7 @@ SaveResult Writer::commit(const Change& change) {
     // making one, so that a save finds the space of a deletion just before it.
     // Every commit frees the root before it, which alone helps nobody.
     const std::uint64_t roots = 2 * round_up(info_.root.first.bytes, kAlignment);
+    if (poisoned_.empty()) renew_free_space();
     const bool one_more_helps = error.code() == ErrorCode::kNoSpace && change.add != nullptr &&
                                 free_space_.waiting_bytes(info_.transaction) > roots;
     if (!one_more_helps) throw;
@@ -171,16 +181,15 @@ void Writer::publish(const Change& change, SaveResult& result) {
   if (const auto reader = catalog_.oldest_reader()) {
     horizon = std::min(horizon, reader->transaction);
   }
+  // Until this commit is done: whatever ends it, the catalog knows what is free, and asking it
+  // cannot go half way, as undoing the changes in memory could when memory is what has run out.
+  renew_free_space();
+  free_space_is_stale_ = true;
   free_space_.begin(horizon);
-  try {
-    this->plan(change, plan, result);
-    reserve_space(plan);
-    write_pack(plan);
-    record_in_catalog(plan);
-  } catch (...) {
-    free_space_.roll_back();
-    throw;
-  }
+  this->plan(change, plan, result);
+  reserve_space(plan);
+  write_pack(plan);
+  record_in_catalog(plan);
   take_over(plan);
   if (log_) {
     for (const std::string& note : plan.notes) log_(note);
@@ -552,6 +561,7 @@ void Writer::take_over(Plan& plan) {
     infos_ = std::move(plan.infos);
   }
   free_space_.finish();
+  free_space_is_stale_ = false;
   must_supersede_ = false;
 }
 

@@ -103,6 +103,8 @@ class Writer {
   struct Choice;
 
   void require_usable() const;
+  void load_free_space(const catalog::ReadTransaction& view);
+  void renew_free_space();
   void publish(const Change& change, SaveResult& result);
   void publish_nothing();
   Choice choose(const Change& change) const;
@@ -135,6 +137,7 @@ class Writer {
   std::vector<CheckpointInfo> infos_;  // in step with root_.checkpoints
   mutable std::mutex infos_mutex_;     // for those who read `infos_` during a commit
   pack::FreeSpace free_space_;
+  bool free_space_is_stale_ = false;  // a commit that was cut short has changed it
   pack::SlotTable slots_;
   std::uint64_t highest_sequence_ = 0;
   bool must_supersede_ = false;
