@@ -86,7 +86,9 @@ void sync_directory(const std::filesystem::path& directory) {
   const int result = ::fsync(descriptor);
   const int system_errno = errno;
   ::close(descriptor);
-  if (result != 0 && system_errno != EINVAL) fail(system_errno, "cannot flush the directory", path);
+  if (result != 0 && system_errno != EINVAL) {
+    fail_to_flush(system_errno, "cannot flush the directory", path);
+  }
 }
 
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -34,6 +34,13 @@ inline ErrorCode code_of(int system_errno) noexcept {
               {.path = path, .offset = offset, .system_errno = system_errno});
 }
 
+/// The same for a flush, which is io whatever the system says: a full disk that shows only now has
+/// swallowed writes that were accepted before, so nobody may take it for "nothing has happened".
+[[noreturn]] inline void fail_to_flush(int system_errno, std::string_view message,
+                                       const std::filesystem::path& path) {
+  throw Error(ErrorCode::kIo, message, {.path = path, .system_errno = system_errno});
+}
+
 /// Calls `call` again for as long as a signal interrupts it.
 template <typename Call>
 auto retry_interrupted(const Call& call) {

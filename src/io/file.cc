@@ -80,13 +80,13 @@ void File::close() noexcept {
 // O_NONBLOCK lets the opening of a named pipe return, so that it can be refused; it means nothing
 // to the regular files that pass.
 std::optional<File> File::try_open(const std::filesystem::path& path, int flags) {
-  const int descriptor = retry_interrupted(
+  File file(-1, path);  // First: copying the path may fail, and would leave a descriptor behind.
+  file.descriptor_ = retry_interrupted(
       [&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, kFileMode); });
-  if (descriptor < 0) {
+  if (!file.is_open()) {
     if (means_absent(errno) && (flags & O_CREAT) == 0) return std::nullopt;
     fail(errno, (flags & O_CREAT) != 0 ? "cannot create" : "cannot open", path);
   }
-  File file(descriptor, path);
   const struct stat status = stat_of(file);
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorCode::kIo,
@@ -174,11 +174,11 @@ void File::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
 // Not repeated even after EINTR: a second call may succeed because the first one took note of the
 // error and cleared it. No local file system interrupts a flush.
 void File::sync() const {
-  if (::fdatasync(descriptor_) != 0) fail(errno, "cannot flush", path_);
+  if (::fdatasync(descriptor_) != 0) fail_to_flush(errno, "cannot flush", path_);
 }
 
 void File::sync_all() const {
-  if (::fsync(descriptor_) != 0) fail(errno, "cannot flush", path_);
+  if (::fsync(descriptor_) != 0) fail_to_flush(errno, "cannot flush", path_);
 }
 
 void File::resize(std::uint64_t bytes) const {

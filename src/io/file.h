@@ -4,7 +4,7 @@
 // Every failure throws `Error` with path, offset and errno: ENOSPC, EDQUOT and EFBIG (a limit on
 // the size of files) as no_space, ENOENT and ENOTDIR as not_found where it says so below, EEXIST as
 // already_exists, everything else as io. EINTR and short transfers are dealt with inside, but for
-// flushes, where EINTR is a failure like any other.
+// flushes, where EINTR is a failure like any other, and every failure io, also for want of space.
 #pragma once
 
 #include <cstddef>
