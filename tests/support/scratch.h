@@ -7,13 +7,19 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 namespace cairn::testing {
 
+/// kMemory is for tests of many thousand small cases, which need no disk: a file system in memory
+/// where the machine has one.
+enum class Where { kDisk, kMemory };
+
 class ScratchDirectory {
  public:
-  ScratchDirectory() {
-    std::string pattern = ::testing::TempDir() + "cairn_XXXXXX";
+  explicit ScratchDirectory(Where where = Where::kDisk) {
+    const bool in_memory = where == Where::kMemory && ::access("/dev/shm", W_OK | X_OK) == 0;
+    std::string pattern = (in_memory ? "/dev/shm/" : ::testing::TempDir()) + "cairn_XXXXXX";
     path_ = ::mkdtemp(pattern.data());
   }
   ~ScratchDirectory() {

@@ -1,0 +1,94 @@
+#include "fault/lost_writes.h"
+
+#include "fault/real.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <fstream>
+#include <iterator>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace cairn::fault {
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+
+std::vector<char> read_all(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
+
+LostWrites::LostWrites(std::filesystem::path directory) : directory_(std::move(directory)) {
+  if (!std::filesystem::exists(directory_)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    struct stat status {};
+    if (__real_lstat(entry.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    files_[{status.st_dev, status.st_ino}].flushed = read_all(entry.path());
+  }
+}
+
+LostWrites::State& LostWrites::state_of(int descriptor) {
+  struct stat status {};
+  __real_fstat(descriptor, &status);
+  return files_[{status.st_dev, status.st_ino}];
+}
+
+void LostWrites::written(int descriptor, std::uint64_t offset, std::uint64_t bytes) {
+  if (bytes == 0) return;
+  State& state = state_of(descriptor);
+  for (std::uint64_t page = offset / kPage; page <= (offset + bytes - 1) / kPage; ++page) {
+    state.lost.erase(page);
+    state.dirty.insert(page);
+  }
+}
+
+void LostWrites::flushed(int descriptor) {
+  State& state = state_of(descriptor);
+  for (const std::uint64_t page : state.dirty) {
+    if (state.flushed.size() < (page + 1) * kPage) state.flushed.resize((page + 1) * kPage);
+    // Through a name, since the descriptor may be open for writing only.
+    const std::string path = "/proc/self/fd/" + std::to_string(descriptor);
+    const int fd = __real_open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    __real_pread(fd, state.flushed.data() + page * kPage, kPage, static_cast<off_t>(page * kPage));
+    ::close(fd);
+  }
+  state.dirty.clear();
+}
+
+void LostWrites::flush_failed(int descriptor) {
+  State& state = state_of(descriptor);
+  state.lost.insert(state.dirty.begin(), state.dirty.end());
+  state.dirty.clear();
+}
+
+void LostWrites::take_away() const {
+  if (!std::filesystem::exists(directory_)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    struct stat status {};
+    if (__real_lstat(entry.path().c_str(), &status) != 0) continue;
+    const auto found = files_.find({status.st_dev, status.st_ino});
+    if (found == files_.end()) continue;
+    const State& state = found->second;
+    const int fd = __real_open(entry.path().c_str(), O_RDWR | O_CLOEXEC);
+    for (const std::uint64_t page : state.lost) {
+      const auto end = static_cast<std::uint64_t>(status.st_size);
+      if (page * kPage >= end) continue;
+      std::vector<char> bytes(std::min(kPage, end - page * kPage), '\0');
+      for (std::size_t i = 0; i < bytes.size() && page * kPage + i < state.flushed.size(); ++i) {
+        bytes[i] = state.flushed[page * kPage + i];
+      }
+      __real_pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(page * kPage));
+    }
+    ::close(fd);
+  }
+}
+
+LostWrites*& watching_lost_writes() noexcept {
+  static LostWrites* watching = nullptr;
+  return watching;
+}
+
+}  // namespace cairn::fault

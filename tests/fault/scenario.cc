@@ -1,0 +1,285 @@
+#include "fault/scenario.h"
+
+#include "format/layout.h"
+
+#include <cairn/safetensors.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace cairn::fault {
+namespace {
+
+using testing::Bytes;
+using testing::pattern;
+using testing::tensor;
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kChunkBytes = 65'536;
+
+// Chunks of its own, chunks that all states share, and small tensors that are laid together.
+CheckpointState state_numbered(std::uint64_t number) {
+  std::vector<TensorInput> tensors;
+  tensors.push_back(tensor("frozen", pattern(1, 70'000)));
+  tensors.push_back(tensor("own", pattern(100 + number, 80'000)));
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    tensors.push_back(
+        tensor("small." + std::to_string(i), pattern(i == 0 ? 7 : 200 + number + i, 1500)));
+  }
+  return testing::model(std::move(tensors));
+}
+
+// Four checkpoints, one of them pinned, and free extents of several commits.
+void prepare_store(const fs::path& directory) {
+  Store store(directory, {.chunk_bytes = kChunkBytes});
+  const std::uint64_t gone = store.save(state_numbered(1), {.name = "gone"}).saved.id;
+  const std::uint64_t a = store.save(state_numbered(2), {.name = "a"}).saved.id;
+  store.remove(std::vector{gone});
+  store.save(state_numbered(3), {.name = "b"});
+  store.save(state_numbered(4), {.name = "c"});
+  store.save(state_numbered(4), {.name = "same as c"});
+  store.set_pinned(std::vector{a}, true);
+}
+
+void prepare_nothing(const fs::path& directory) {
+  fs::remove(directory);
+}
+
+// A commit whose root reached the pack, and the catalog not.
+void prepare_stranded(const fs::path& directory) {
+  prepare_store(directory);
+  const Bytes before = testing::read_file(directory / "catalog.mdb");
+  Store(directory).save(state_numbered(5), {.name = "stranded"});
+  testing::write_file(directory / "catalog.mdb", before);
+}
+
+void prepare_without_catalog(const fs::path& directory) {
+  prepare_store(directory);
+  fs::remove(directory / "catalog.mdb");
+  fs::remove(directory / "catalog.mdb-lock");
+}
+
+void prepare_with_bad_catalog(const fs::path& directory) {
+  prepare_store(directory);
+  testing::write_file(directory / "catalog.mdb", pattern(3, 20'000));
+}
+
+void prepare_scratched(const fs::path& directory) {
+  prepare_store(directory);
+  const fs::path pack = directory / "pack";
+  const auto [first, second] = testing::newest_root(pack);
+  testing::flip_byte(pack, first + 200);
+  testing::flip_byte(pack, second + 200);
+  testing::flip_byte(pack, format::kSuperblockOffsets[0] + 33);
+  testing::flip_byte(pack, format::kSlotOffsets[1] + 40);
+}
+
+std::uint64_t id_of(const Store& store, std::string_view name) {
+  return store.find_by_name(name)->id;
+}
+
+void prepare_rotten(const fs::path& directory) {
+  prepare_store(directory);
+  std::uint64_t place = 0;
+  {
+    const Store store(directory, {.read_only = true});
+    const Checkpoint b = store.open(id_of(store, "b"));
+    place = b.chunks(*b.find_tensor("model", "own")).front().pack_offset;
+  }
+  testing::flip_byte(directory / "pack", place + 5);
+}
+
+void begin_nothing(Session&) {}
+
+void begin_open(Session& session) {
+  session.store.emplace(session.directory);
+}
+
+void begin_reading(Session& session) {
+  session.store.emplace(session.directory, StoreOptions{.read_only = true});
+}
+
+void begin_loading(Session& session) {
+  begin_reading(session);
+  session.checkpoint.emplace(session.store->open(id_of(*session.store, "b")));
+  const auto tensors = session.checkpoint->tensors();
+  for (const TensorInfo& info : tensors) session.memory.emplace_back(info.bytes);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    session.targets.push_back({.tensor = i, .out = session.memory[i]});
+  }
+}
+
+void begin_saving(Session& session) {
+  begin_open(session);
+  session.state = state_numbered(5);
+  session.options.name = "new";
+}
+
+void begin_replacing(Session& session) {
+  begin_saving(session);
+  session.options.name = "b";
+  session.options.replace = true;
+}
+
+void begin_keeping_only(Session& session) {
+  begin_saving(session);
+  session.options.retention = [](std::span<const CheckpointInfo> checkpoints) {
+    std::vector<std::uint64_t> ids;
+    for (const CheckpointInfo& info : checkpoints.subspan(2)) {
+      if (!info.pinned) ids.push_back(info.id);
+    }
+    return ids;
+  };
+}
+
+void begin_deleting(Session& session) {
+  begin_open(session);
+  session.ids = {id_of(*session.store, "b"), id_of(*session.store, "c")};
+}
+
+void save(Session& session) {
+  session.store->save(session.state, session.options);
+}
+
+void save_async(Session& session) {
+  session.store->save_async(session.state, session.options).get();
+}
+
+template <LoadMode mode>
+void load(Session& session) {
+  session.checkpoint->load(session.targets, mode);
+}
+
+std::vector<Scenario> make_scenarios() {
+  const auto open_for_writing = [](Session& s) { s.store.emplace(s.directory); };
+  const auto repair = [](Session& s) { Store::repair(s.directory); };
+  return {
+      {.name = "save", .prepare = prepare_store, .begin = begin_saving, .run = save},
+      {.name = "save_async", .prepare = prepare_store, .begin = begin_saving, .run = save_async},
+      {.name = "replace", .prepare = prepare_store, .begin = begin_replacing, .run = save},
+      {.name = "keep only", .prepare = prepare_store, .begin = begin_keeping_only, .run = save},
+      {.name = "delete",
+       .prepare = prepare_store,
+       .begin = begin_deleting,
+       .run = [](Session& s) { s.store->remove(s.ids); }},
+      {.name = "pin",
+       .prepare = prepare_store,
+       .begin = begin_deleting,
+       .run = [](Session& s) { s.store->set_pinned(s.ids, true); }},
+      {.name = "load, verify first",
+       .prepare = prepare_store,
+       .begin = begin_loading,
+       .run = load<LoadMode::kVerifyFirst>,
+       .only_reads = true},
+      {.name = "load, staged",
+       .prepare = prepare_store,
+       .begin = begin_loading,
+       .run = load<LoadMode::kStaged>,
+       .only_reads = true},
+      {.name = "load, single pass",
+       .prepare = prepare_store,
+       .begin = begin_loading,
+       .run = load<LoadMode::kSinglePass>,
+       .only_reads = true},
+      {.name = "list",
+       .prepare = prepare_store,
+       .begin = begin_reading,
+       .run =
+           [](Session& s) {
+             const auto infos = s.store->checkpoints();
+             s.store->stat();
+             s.store->find_by_name("b");
+             s.store->bytes_freed_if_deleted(infos);
+             s.store->open(infos.front().id);
+           },
+       .only_reads = true},
+      {.name = "verify",
+       .prepare = prepare_store,
+       .begin = begin_reading,
+       .run = [](Session& s) { s.store->verify(); },
+       .only_reads = true},
+      {.name = "export",
+       .prepare = prepare_store,
+       .begin = begin_loading,
+       .run = [](Session& s) { write_safetensors(*s.checkpoint, s.file); },
+       .only_reads = true},
+      {.name = "open for writing",
+       .prepare = prepare_store,
+       .begin = begin_nothing,
+       .run = open_for_writing},
+      {.name = "open read-only",
+       .prepare = prepare_store,
+       .begin = begin_nothing,
+       .run = begin_reading,
+       .only_reads = true},
+      {.name = "create",
+       .prepare = prepare_nothing,
+       .begin = begin_nothing,
+       .run = open_for_writing},
+      {.name = "recovery",
+       .prepare = prepare_stranded,
+       .begin = begin_nothing,
+       .run = open_for_writing},
+      {.name = "rebuild",
+       .prepare = prepare_without_catalog,
+       .begin = begin_nothing,
+       .run = open_for_writing},
+      {.name = "rebuild over a bad catalog",
+       .prepare = prepare_with_bad_catalog,
+       .begin = begin_nothing,
+       .run = open_for_writing},
+      {.name = "repair",
+       .prepare = prepare_scratched,
+       .begin = begin_nothing,
+       .run = repair,
+       .needs_repair = true},
+      {.name = "repair without a catalog",
+       .prepare = prepare_without_catalog,
+       .begin = begin_nothing,
+       .run = repair},
+      {.name = "repair that drops",
+       .prepare = prepare_rotten,
+       .begin = begin_nothing,
+       .run = [](Session& s) { Store::repair(s.directory, {.drop_damaged = true}); },
+       .needs_repair = true},
+      {.name = "dry run",
+       .prepare = prepare_scratched,
+       .begin = begin_nothing,
+       .run = [](Session& s) { Store::repair(s.directory, {.dry_run = true}); },
+       .only_reads = true,
+       .needs_repair = true},
+  };
+}
+
+}  // namespace
+
+State state_of(const Store& store) {
+  State state;
+  for (const CheckpointInfo& info : store.checkpoints()) {
+    Held& held = state[info.name];
+    held.pinned = info.pinned;
+    held.damaged = info.damaged;
+    try {
+      held.contents = testing::contents(store.open(info.id));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged) throw;
+      held.damaged = true;
+    }
+  }
+  return state;
+}
+
+Session::Session(fs::path at)
+    : directory(std::move(at)), file(directory.parent_path() / "out.safetensors") {}
+
+const std::vector<Scenario>& scenarios() {
+  static const std::vector<Scenario> all = make_scenarios();
+  return all;
+}
+
+CheckpointState other_state() {
+  return state_numbered(9);
+}
+
+}  // namespace cairn::fault

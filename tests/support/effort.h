@@ -1,0 +1,32 @@
+// How much of an exhaustive list of cases a test runs: a sample by default, all of it on request.
+//
+//   CAIRN_PROVE=1      every case
+//   CAIRN_PROVE=N      every case, or as many as fit into N seconds, in an order that follows from
+//                      the seed
+//   CAIRN_SEED=S       the seed, so that a run can be repeated; else one is drawn and printed
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <random>
+
+namespace cairn::testing {
+
+class Effort {
+ public:
+  /// As the environment says; the clock starts here.
+  Effort();
+
+  bool is_exhaustive() const noexcept { return is_exhaustive_; }
+  std::uint64_t seed() const noexcept { return seed_; }
+  /// A generator that follows from the seed and `stream` alone.
+  std::mt19937_64 random(std::uint64_t stream) const { return std::mt19937_64(seed_ + stream); }
+  bool time_is_up() const;
+
+ private:
+  bool is_exhaustive_ = false;
+  std::uint64_t seed_ = 0;
+  std::chrono::steady_clock::time_point end_ = std::chrono::steady_clock::time_point::max();
+};
+
+}  // namespace cairn::testing
