@@ -217,19 +217,20 @@ SaveFuture<SaveResult> AsyncSaver::save(const CheckpointState& state, const Save
   job->checkpoint = std::move(taken.checkpoint);
   job->deletes = writer_.deletes_of(job->checkpoint, options.retention);
 
-  last_ = std::make_shared<PendingSave>();
-  if (cost.written_by_caller) {
-    commit(*job, *last_);
-  } else {
+  // All that may fail comes before the save begins: once it has, the caller gets its future. And a
+  // save that never began must not be one that others wait for.
+  const auto pending = std::make_shared<PendingSave>();
+  std::function<SaveResult()> take = [pending] { return pending->take(); };
+  if (!cost.written_by_caller) {
     try {
-      thread_ = std::thread([this, job, pending = last_] { commit(*job, *pending); });
+      thread_ = std::thread([this, job, pending] { commit(*job, *pending); });
     } catch (const std::system_error&) {  // No more threads to be had.
       cost.written_by_caller = true;
-      commit(*job, *last_);
     }
   }
-  return SaveFuture<SaveResult>(
-      last_, [pending = last_] { return pending->take(); }, cost);
+  if (cost.written_by_caller) commit(*job, *pending);
+  last_ = pending;
+  return SaveFuture<SaveResult>(pending, std::move(take), cost);
 }
 
 TakenState AsyncSaver::copy_new(const CheckpointState& state, const SaveOptions& options,
