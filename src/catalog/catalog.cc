@@ -281,6 +281,10 @@ CommitOutcome WriteTransaction::commit(int* system_errno) {
 Catalog::Catalog(std::shared_ptr<Environment> environment) : environment_(std::move(environment)) {}
 
 Catalog Catalog::open(const std::filesystem::path& file, Mode mode) {
+  if (io::path_kind(file) == io::PathKind::kDirectory) {
+    throw Error(ErrorCode::kDamaged, "a directory stands where the catalog should be",
+                {.path = file});
+  }
   auto environment = Environment::acquire(file, mode);
   const std::lock_guard opening(environment->opening());
   for (int attempt = 0; attempt < kMostSnapshots; ++attempt) {

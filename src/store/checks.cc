@@ -58,15 +58,30 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
                 "the catalog",
                 {.path = paths.pack, .offset = info.root.first.offset});
   }
-  const format::Slot* slot = slots.find(info.sequence);
-  if (slot == nullptr || !(slot->root == info.root)) {
-    // A reader may have read the slots before the commit that its snapshot shows.
-    if (slots.highest_sequence() + 1 != info.sequence) {
-      notes.push_back("the root slot of commit " + std::to_string(info.sequence) +
-                      " is damaged; `cairn repair` mends it");
-    }
+  // A reader may have read the slots before the commit that its snapshot shows.
+  const bool is_there = slots.find(info.sequence) != nullptr;
+  for (std::string& text : lost_slots(is_there ? slots : pack.read_slots(), info)) {
+    notes.push_back(std::move(text) + "; `cairn repair` mends it");
   }
   return *root;
+}
+
+// The committed slot is written over by the third commit after it at the earliest, its parent's by
+// the second one.
+std::vector<std::string> lost_slots(const pack::SlotTable& slots, const catalog::InfoRow& info) {
+  std::vector<std::string> lost;
+  const std::uint64_t highest = slots.highest_sequence();
+  const format::Slot* slot = slots.find(info.sequence);
+  const bool is_right = slot != nullptr && slot->root == info.root;
+  if (!is_right && highest < info.sequence + 3) {
+    lost.push_back("the root slot of commit " + std::to_string(info.sequence) + " is lost");
+  }
+  if (info.parent_sequence != 0 && slots.find(info.parent_sequence) == nullptr &&
+      highest < info.sequence + 2) {
+    lost.push_back("the root slot of commit " + std::to_string(info.parent_sequence) +
+                   ", the one before, is lost");
+  }
+  return lost;
 }
 
 void check_listing(const StorePaths& paths, const format::Root& root,

@@ -53,6 +53,10 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
                         const pack::SlotTable& slots, const catalog::InfoRow& info,
                         std::vector<std::string>& notes);
 
+/// What is missing of the slots of the committed root and of its parent. `slots` were read after
+/// the snapshot that `info` is of.
+std::vector<std::string> lost_slots(const pack::SlotTable& slots, const catalog::InfoRow& info);
+
 /// Errors: damaged when root and catalog list different checkpoints.
 void check_listing(const StorePaths& paths, const format::Root& root,
                    const catalog::ReadTransaction& view);

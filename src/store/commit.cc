@@ -169,9 +169,12 @@ void Writer::publish_nothing() {
 void Writer::renew_roots() {
   const std::lock_guard lock(mutex_);
   require_usable();
-  const auto unreadable = std::count_if(slots_.errors.begin(), slots_.errors.end(),
-                                        [](const std::string& error) { return !error.empty(); });
-  for (std::ptrdiff_t i = 0; i < std::max<std::ptrdiff_t>(1, unreadable); ++i) publish_nothing();
+  const std::ptrdiff_t unreadable =
+      std::count_if(slots_.errors.begin(), slots_.errors.end(),
+                    [](const std::string& error) { return !error.empty(); });
+  // The committed root becomes a parent, whose slot must be there as well.
+  const std::ptrdiff_t least = slots_.find(info_.sequence) != nullptr ? 1 : 2;
+  for (std::ptrdiff_t i = 0; i < std::max(least, unreadable); ++i) publish_nothing();
 }
 
 void Writer::publish(const Change& change, SaveResult& result) {

@@ -92,14 +92,21 @@ class Repair {
     for (std::size_t copy = 0; copy < errors.size(); ++copy) {
       if (errors[copy].empty()) continue;
       act("write superblock copy " + std::to_string(copy + 1) + " anew: " + errors[copy]);
-      if (options_.dry_run) continue;
-      pack.rewrite_superblock(copy);
-      pack.sync();
+      bad_superblocks_.push_back(copy);
     }
+  }
+
+  /// Called when everything that was there has been looked at: it may make the pack longer.
+  void write_superblocks(const pack::PackFile& pack) {
+    if (options_.dry_run || bad_superblocks_.empty()) return;
+    for (const std::size_t copy : bad_superblocks_) pack.rewrite_superblock(copy);
+    pack.sync();
+    bad_superblocks_.clear();
   }
 
   void extend_pack(const pack::PackFile& pack, std::uint64_t data_end) {
     const std::uint64_t bytes = pack.file().bytes();
+    write_superblocks(pack);
     if (bytes >= data_end) return;
     act("extend the pack with zeros from " + std::to_string(bytes) + " to " +
         std::to_string(data_end) + " bytes: it was cut short, and tensors there are lost");
@@ -119,7 +126,6 @@ class Repair {
       const catalog::ReadTransaction view = catalog->read();
       const catalog::InfoRow info = view.info();
       check_identity(paths_, pack, slots, info);
-      extend_pack(pack, info.data_end);
       std::vector<std::string> notes;
       std::optional<format::Root> root;
       try {
@@ -133,6 +139,7 @@ class Repair {
         if (!error.empty()) notes.push_back("a root slot is damaged: " + error);
       }
       for (const std::string& note : notes) act("write root and slot anew: " + note);
+      extend_pack(pack, info.data_end);
       if (const auto text = stranded_note(slots, info.sequence)) {
         act("supersede a commit that was cut short: " + *text);
       }
@@ -166,10 +173,12 @@ class Repair {
         " of the pack: " + why_rebuild_);
     rows_ = derived.checkpoints;
     data_end_ = derived.info.data_end;
-    if (options_.dry_run) return true;
-    if (const auto aside = install_catalog(paths_, derived)) {
-      act("keep the old catalog as " + base::quoted(aside->filename().string()));
+    if (io::path_kind(paths_.catalog) != io::PathKind::kAbsent) {
+      act("keep the old catalog beside it, as " +
+          base::quoted(paths_.catalog.filename().string() + ".old-TIME"));
     }
+    if (options_.dry_run) return true;
+    install_catalog(paths_, derived);
     const auto catalog = catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
     Writer(pack, catalog, options_.log).renew_roots();
     data_end_ = catalog.read().info().data_end;
@@ -286,6 +295,7 @@ class Repair {
   RepairOptions options_;
   RepairReport report_;
   std::string why_rebuild_;
+  std::vector<std::size_t> bad_superblocks_;
   std::vector<CheckpointRow> rows_;  // after the catalog was dealt with
   std::uint64_t data_end_ = 0;
 };

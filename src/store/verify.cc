@@ -187,6 +187,13 @@ class StoreCheck : public ContentsCheck {
         report_.notes.push_back(message + " (a commit that was cut short can leave it so)");
       }
     }
+    // A slot of zeros, or an older one in its place, is no error of its own.
+    const pack::SlotTable now = pack_.read_slots();
+    for (const std::string& text : lost_slots(now, info_)) {
+      const bool is_told = std::any_of(report_.damaged.begin(), report_.damaged.end(),
+                                       [](const Damage& damage) { return damage.what == "slot"; });
+      if (!is_told) damage("slot", text, format::kSlotOffsets[0], 0);
+    }
     if (const auto text = stranded_note(slots_, info_.sequence)) report_.notes.push_back(*text);
   }
 

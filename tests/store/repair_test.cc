@@ -81,6 +81,25 @@ TEST_F(Repair, ADryRunTellsWhatARepairDoesAndChangesNothing) {
   expect({"a", "b", "c"});
 }
 
+TEST_F(Repair, MovesADirectoryInTheCatalogsPlaceAside) {
+  fs::remove(path() / "catalog.mdb");
+  fs::create_directory(path() / "catalog.mdb");
+  EXPECT_TRUE(Store::repair(path()).changed);
+  expect({"a", "b", "c"});
+}
+
+// A slot of zeros looks like one that was never written.
+TEST_F(Repair, VerifyFindsASlotOfZerosAndRepairWritesIt) {
+  Bytes bytes = read_file(pack());
+  const auto newest = testing::newest_slot(pack());
+  std::fill_n(bytes.begin() + static_cast<long>(newest), format::kSlotBytes, std::byte{0});
+  write_file(pack(), bytes);
+  EXPECT_EQ(Store(path(), {.read_only = true}).verify().damaged.at(0).what, "slot");
+  EXPECT_TRUE(Store::repair(path()).changed);
+  EXPECT_FALSE(Store::repair(path()).changed);
+  expect({"a", "b", "c"});
+}
+
 TEST_F(Repair, MendsASuperblock) {
   flip_byte(pack(), 33);
   EXPECT_TRUE(Store::repair(path()).changed);

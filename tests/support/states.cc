@@ -107,6 +107,11 @@ std::pair<std::uint64_t, std::uint64_t> newest_root(const std::filesystem::path&
   return {newest->root.first.offset, newest->root.second.offset};
 }
 
+std::uint64_t newest_slot(const std::filesystem::path& pack) {
+  const auto table = pack::PackFile::open(pack, io::File::Access::kRead).read_slots();
+  return format::kSlotOffsets.at(table.newest_first().front()->number);
+}
+
 Bytes read_file(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   Bytes bytes(std::filesystem::file_size(file));

@@ -48,6 +48,8 @@ Error error_of(const std::function<void()>& call);
 void flip_byte(const std::filesystem::path& file, std::uint64_t offset);
 /// Offsets of both copies of the newest root of a pack.
 std::pair<std::uint64_t, std::uint64_t> newest_root(const std::filesystem::path& pack);
+/// Where the slot of the newest root stands.
+std::uint64_t newest_slot(const std::filesystem::path& pack);
 /// A whole file, and how to put it back.
 Bytes read_file(const std::filesystem::path& file);
 void write_file(const std::filesystem::path& file, const Bytes& bytes);
