@@ -2,7 +2,6 @@
 
 #include "fault/lost_writes.h"
 #include "fault/real.h"
-#include "fault/small_disk.h"
 #include "support/counted_new.h"
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include <cstdarg>
 #include <fcntl.h>
 #include <filesystem>
-#include <limits>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
@@ -180,7 +178,7 @@ int flush(int fd, int (*real)(int)) {
   return result;
 }
 
-/// Writes `bytes` or as many as a fault or a small disk lets through; `put` writes so many.
+/// Writes `bytes` or as many as a fault lets through; `put` writes so many.
 template <typename Put>
 ssize_t write_through(int fd, std::uint64_t bytes, off_t offset, const Put& put) {
   // Kept: what watches the call may not change the errno that LMDB finds after a short write.
@@ -190,14 +188,6 @@ ssize_t write_through(int fd, std::uint64_t bytes, off_t offset, const Put& put)
   if (is_hit(Call::kWrite)) {
     if (kind() != Kind::kShortWrite) return -1;
     allowed = (bytes + 1) / 2;  // half of one byte would be nothing at all
-  }
-  if (SmallDisk* disk = small_disk()) {
-    const std::uint64_t fits = disk->take(fd, static_cast<std::uint64_t>(offset), allowed);
-    if (fits == 0 && allowed > 0) {
-      errno = ENOSPC;
-      return -1;
-    }
-    allowed = fits;
   }
   errno = errno_before;
   const ssize_t done = put(allowed);
@@ -287,26 +277,11 @@ int __wrap_fsync(int fd) {
 
 int __wrap_ftruncate(int fd, off_t bytes) {
   if (is_hit(Call::kResize)) return -1;
-  const int result = __real_ftruncate(fd, bytes);
-  if (SmallDisk* disk = small_disk(); disk != nullptr && result == 0) {
-    disk->give_back(fd, static_cast<std::uint64_t>(bytes),
-                    std::numeric_limits<std::uint64_t>::max());
-  }
-  return result;
+  return __real_ftruncate(fd, bytes);
 }
 
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t bytes) {
   if (is_hit(Call::kReserve)) return -1;
-  if (SmallDisk* disk = small_disk()) {
-    const auto begin = static_cast<std::uint64_t>(offset);
-    const auto count = static_cast<std::uint64_t>(bytes);
-    if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
-      disk->give_back(fd, begin, begin + count);
-    } else if (!disk->reserve(fd, begin, count)) {
-      errno = ENOSPC;
-      return -1;
-    }
-  }
   return __real_fallocate(fd, mode, offset, bytes);
 }
 
@@ -338,7 +313,6 @@ int __wrap_rename(const char* from, const char* to) {
 
 int __wrap_unlink(const char* path) {
   if (is_hit(Call::kName)) return -1;
-  if (SmallDisk* disk = small_disk()) disk->give_back_file(path);
   return __real_unlink(path);
 }
 

@@ -1,0 +1,87 @@
+// A store of two megabytes, damaged in every way that is listed in harm.cc. Reading gives the right
+// bytes or says what is damaged, `verify` finds it, `repair` mends it.
+#include "damage/harm.h"
+#include "damage/judge.h"
+#include "damage/specimen.h"
+#include "support/effort.h"
+#include "support/scratch.h"
+#include "support/watched.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iterator>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace cairn::damage {
+namespace {
+
+using testing::Effort;
+using testing::Progress;
+using testing::ScratchDirectory;
+
+/// One in so many of the damages that are read is mended as well, unless all are asked for.
+constexpr std::size_t kMendOneIn = 25;
+
+std::vector<std::size_t> chosen(const Harms& harms, std::size_t sample, const Effort& effort,
+                                std::uint64_t stream) {
+  std::vector<std::size_t> all(harms.count);
+  std::iota(all.begin(), all.end(), 0);
+  auto random = effort.random(stream);
+  if (!effort.is_exhaustive() && sample < all.size()) {
+    std::vector<std::size_t> some;
+    std::sample(all.begin(), all.end(), std::back_inserter(some), sample, random);
+    return some;
+  }
+  std::shuffle(all.begin(), all.end(), random);
+  return all;
+}
+
+using Expectation = void (Judge::*)(const Harm&);
+
+/// Every damage that is chosen, each sort in a process of its own. Returns how many there were.
+std::uint64_t judge_all(Expectation expectation, std::size_t one_in, const Effort& effort) {
+  const ScratchDirectory scratch(testing::Where::kMemory);
+  const Specimen specimen(scratch / "specimen");
+  const std::vector<Harms> all = all_harms(specimen);
+  std::uint64_t done = 0;
+  for (std::size_t sort = 0; sort < all.size(); ++sort) {
+    const Harms& harms = all[sort];
+    const std::size_t sample = (harms.sample + one_in - 1) / one_in;
+    const auto run = [&](Progress& progress) {
+      Judge judge(specimen, scratch / "work");
+      for (const std::size_t number : chosen(harms, sample, effort, sort)) {
+        if (effort.time_is_up()) return;
+        const Harm harm = harms.make(number);
+        progress.begin(harm.label);
+        (judge.*expectation)(harm);
+        if (progress.has_failed()) return;
+      }
+    };
+    done += testing::run_watched(run).cases;
+  }
+  return done;
+}
+
+TEST(Damage, ReadingGivesTheRightBytesOrSaysWhatIsDamaged) {
+  const Effort effort;
+  const std::uint64_t done = judge_all(&Judge::expect_honest_reading, 1, effort);
+  std::printf("damages: %llu (read and verified; seed %llu)\n",
+              static_cast<unsigned long long>(done),
+              static_cast<unsigned long long>(effort.seed()));
+  EXPECT_TRUE(done >= 20'000 || effort.time_is_up() || HasFailure());
+}
+
+TEST(Damage, RepairBringsBackWhatIsWholeAsItsDryRunSaid) {
+  const Effort effort;
+  const std::uint64_t done = judge_all(&Judge::expect_mending, kMendOneIn, effort);
+  std::printf("damages mended: %llu (seed %llu)\n", static_cast<unsigned long long>(done),
+              static_cast<unsigned long long>(effort.seed()));
+  EXPECT_GT(done, 0U);
+}
+
+}  // namespace
+}  // namespace cairn::damage
