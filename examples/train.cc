@@ -229,9 +229,9 @@ void train(const Options& options) {
     // The predicate says which ones may be deleted: those of each kind rotate among themselves.
     checkpointer.save_and_keep_only(
         {.meta = {{"loss", loss}}, .end_of_epoch = end_of_epoch, .name = name, .replace = true},
-        {.num_to_keep = 2, .ckpt_predicate = [=](const cairn::CheckpointInfo& c) {
-           return c.meta.get("end-of-epoch") == end_of_epoch;
-         }});
+        {.num_to_keep = 2,
+         .ckpt_predicate =
+             end_of_epoch ? cairn::saved_at_end_of_epoch : cairn::saved_within_epoch});
     std::cout << "  saved " << name << std::endl;
   };
 

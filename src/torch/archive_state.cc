@@ -55,20 +55,6 @@ Module& tree(InputArchive& archive);
 template struct Expose<OfOutput, &OutputArchive::module_>;
 template struct Expose<OfInput, &InputArchive::module_>;
 
-std::string escaped(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    if (c == '%') {
-      out += "%25";
-    } else if (c == '.') {
-      out += "%2E";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
 // Nothing for a name that `escaped` cannot have made.
 std::optional<std::string> unescaped(std::string_view text) {
   std::string out;
@@ -391,6 +377,20 @@ class ArchiveState : public RecoverableImpl {
 };
 
 }  // namespace
+
+std::string escaped(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (c == '%') {
+      out += "%25";
+    } else if (c == '.') {
+      out += "%2E";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
 
 RecoverablePtr recover_archive(ArchiveSave save, ArchiveLoad load, const std::type_info& type,
                                bool fixed) {

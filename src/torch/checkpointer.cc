@@ -212,6 +212,18 @@ Checkpointer& Checkpointer::add_recoverables(Recoverables objects) {
   return *this;
 }
 
+Checkpointer& Checkpointer::add_default_generators(const std::string& prefix) {
+  add_recoverable(prefix + ".cpu", at::detail::getDefaultCPUGenerator());
+  const auto cuda_devices = static_cast<int>(torch::cuda::device_count());
+  for (int i = 0; i < cuda_devices; ++i) {
+    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(i));
+    add_recoverable(prefix + ".cuda" + std::to_string(i),
+                    std::as_const(at::globalContext().defaultGenerator(device)),
+                    {.optional_load = true});
+  }
+  return *this;
+}
+
 std::vector<std::string> Checkpointer::recoverables() const {
   std::vector<std::string> names;
   for (const auto& [name, registered] : impl_->registry) names.push_back(name);

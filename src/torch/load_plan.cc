@@ -268,9 +268,10 @@ void LoadPlan::fill_tensors() {
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // from host memory to the target
   targets.reserve(transfers_.size());
   for (const Transfer& transfer : transfers_) {
+    const TensorInfo& saved = checkpoint_.tensors()[transfer.tensor];
     at::Tensor host = transfer.target;
-    if (!writable_in_place(host)) {
-      host = at::empty(host.sizes(), at::TensorOptions().dtype(host.scalar_type()));
+    if (!writable_in_place(host) || dtype_of(host.scalar_type()) != saved.dtype) {
+      host = empty_tensor(saved.dtype, saved.shape);
       copies.emplace_back(host, transfer.target);
     }
     targets.push_back({.tensor = transfer.tensor, .out = bytes_of(host)});

@@ -65,7 +65,8 @@ class LoadPlan {
   void mismatch(std::string text) { mismatches_.push_back(std::move(text)); }
   bool fits() const { return mismatches_.empty(); }
 
-  /// Has tensor number `tensor` written to `target`, which has its shape and dtype.
+  /// Has tensor number `tensor` written to `target`, which has its shape, and its dtype or one that
+  /// it can be cast to.
   void transfer(std::size_t tensor, at::Tensor target);
 
   /// Changes an object by `apply` in step 3; `undo` takes that back.
@@ -165,6 +166,9 @@ class RecoverableImpl {
   /// Why the object needs hooks; empty when it can be saved and loaded without.
   virtual std::string problem() const { return {}; }
 };
+
+/// `name` with '.' as %2E and '%' as %25, so that it can be part of a path of names joined by '.'.
+std::string escaped(std::string_view name);
 
 /// What an exception has to say, without LibTorch's back trace.
 std::string message_of(const std::exception& error);

@@ -1,9 +1,8 @@
-// The state of everything but optimizers and archives: modules, StepLR, generators, tensors, custom
-// objects and scalars (which are custom objects with one value).
+// The state of modules, generators, single tensors, custom objects and scalars (which are custom
+// objects with one value).
 //
 // How each is stored, the same from every LibTorch version:
 //   module     tensors under their dotted names, parameters and buffers alike; no values
-//   StepLR     "type" = "StepLR", "step_count"
 //   generator  "type" = "generator", "device" = "cpu" or "cuda"; tensor "state"
 //   tensor     "type" = "tensor", "defined"; tensor "value" if it is
 //   scalar     "value"
@@ -46,41 +45,6 @@ class ModuleState : public RecoverableImpl {
 
  private:
   std::shared_ptr<torch::nn::Module> module_;
-};
-
-// A scheduler's step count is protected: only a derived type may name it.
-struct SchedulerSteps : torch::optim::LRScheduler {
-  static unsigned& of(torch::optim::LRScheduler& scheduler) {
-    return scheduler.*(&SchedulerSteps::step_count_);
-  }
-};
-
-// StepLR reads the current rates from the optimizer, so its step count is all of its state.
-class StepLrState : public RecoverableImpl {
- public:
-  explicit StepLrState(torch::optim::StepLR& scheduler) : scheduler_(scheduler) {}
-
-  void save(StateWriterImpl& writer) const override {
-    writer.value("type", kType);
-    writer.value("step_count", SchedulerSteps::of(scheduler_));
-  }
-
-  void plan_load(StateReaderImpl& reader) const override {
-    if (!check_type(reader, kType)) return;
-    const MetaValue* count = reader.find_value("step_count");
-    if (count == nullptr || !count->is_int() || !std::in_range<unsigned>(count->as_int())) {
-      reader.mismatch("value \"step_count\" is missing or no count");
-    } else {
-      reader.plan().step([&scheduler = scheduler_, steps = static_cast<unsigned>(count->as_int())] {
-        SchedulerSteps::of(scheduler) = steps;
-      });
-    }
-    reader.finish(true);
-  }
-
- private:
-  static constexpr const char* kType = "StepLR";
-  torch::optim::StepLR& scheduler_;
 };
 
 class GeneratorState : public RecoverableImpl {
@@ -226,13 +190,6 @@ RecoverablePtr recover_module(torch::nn::Module& module) {
 
 RecoverablePtr recover_module(std::shared_ptr<torch::nn::Module> module) {
   return std::make_shared<ModuleState>(std::move(module));
-}
-
-RecoverablePtr recover_scheduler(torch::optim::LRScheduler& scheduler) {
-  if (auto* step_lr = dynamic_cast<torch::optim::StepLR*>(&scheduler)) {
-    return std::make_shared<StepLrState>(*step_lr);
-  }
-  return recover_nothing(typeid(scheduler));
 }
 
 RecoverablePtr recover_generator(const at::Generator* generator) {

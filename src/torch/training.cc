@@ -40,6 +40,14 @@ ApplyStep EpochCounter::load_state(StateReader& reader) {
 // ---- when to save
 // ------------------------------------------------------------------------------------
 
+bool saved_within_epoch(const CheckpointInfo& checkpoint) {
+  return checkpoint.meta.get("end-of-epoch") == false;
+}
+
+bool saved_at_end_of_epoch(const CheckpointInfo& checkpoint) {
+  return !saved_within_epoch(checkpoint);
+}
+
 SaveInterval::SaveInterval(SaveIntervalOptions options, Clock clock)
     : options_(options), clock_(std::move(clock)), last_(clock_()) {
   const bool by_time = options_.minutes > 0;  // false for NaN

@@ -104,6 +104,14 @@ class Checkpointer {
   /// Registers several objects, all of them or none. Errors: as `add_recoverable`.
   Checkpointer& add_recoverables(Recoverables objects);
 
+  /// Registers LibTorch's default generators, from which dropout, shuffling and `torch::randn`
+  /// draw: the CPU's as "PREFIX.cpu", and that of each CUDA device that there is as "PREFIX.cuda0",
+  /// ...
+  ///
+  /// Those of CUDA may be missing from a checkpoint, and when it is loaded on a machine with fewer
+  /// devices the rest is ignored and reported. Errors: as `add_recoverable`.
+  Checkpointer& add_default_generators(const std::string& prefix = "generator");
+
   /// The names that are registered, in byte order.
   std::vector<std::string> recoverables() const;
 

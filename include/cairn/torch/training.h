@@ -1,6 +1,7 @@
 // Small parts of a training loop that belong in its checkpoints or decide when to save.
 #pragma once
 
+#include <cairn/checkpoint.h>
 #include <cairn/torch/recoverable.h>
 
 #include <chrono>
@@ -65,6 +66,17 @@ class EpochCounter {
   std::int64_t limit_;
   std::int64_t current_ = 0;
 };
+
+/// Whether a checkpoint was saved with `.end_of_epoch = false`, by the "end-of-epoch" flag that
+/// every save puts into the metadata. As a predicate it lets such saves rotate among themselves,
+/// whatever becomes of the others:
+///
+///     checkpointer.save_and_keep_only({.end_of_epoch = false},
+///                                     {.num_to_keep = 2, .ckpt_predicate = saved_within_epoch});
+bool saved_within_epoch(const CheckpointInfo& checkpoint);
+
+/// The opposite: whether a checkpoint was saved at the end of an epoch.
+bool saved_at_end_of_epoch(const CheckpointInfo& checkpoint);
 
 /// When to save within an epoch: after so many steps or minutes, whichever comes first.
 struct SaveIntervalOptions {
