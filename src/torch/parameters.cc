@@ -81,7 +81,7 @@ class Form {
   std::optional<at::ScalarType> type_;
 };
 
-// The position of a tensor by "recoverable/key"; either may have a '/' in it.
+// The position of a tensor by "recoverable/key"; only the key may have a '/' in it.
 std::size_t position_of(const Checkpoint& checkpoint, std::string_view name) {
   for (const std::string& recoverable : checkpoint.info().recoverables) {
     if (!name.starts_with(recoverable + "/")) continue;

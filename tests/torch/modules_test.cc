@@ -214,6 +214,62 @@ TEST_F(Modules, RefuseAParameterAndABufferOfOneName) {
   EXPECT_TRUE(mentions(error.what(), {"model/same"}));
 }
 
+TEST_F(Modules, MayHaveUndefinedParametersAndBuffers) {
+  torch::nn::Linear saved(torch::nn::LinearOptions(3, 2).bias(false));
+  saved->register_buffer("later", at::Tensor());
+  save(saved);
+  EXPECT_EQ(keys(), std::vector<std::string>{"weight"});
+  torch::nn::Linear same(torch::nn::LinearOptions(3, 2).bias(false)), biased(3, 2);
+  load(same);
+  EXPECT_TRUE(same_bits(same->weight, saved->weight));
+  EXPECT_FALSE(same->bias.defined());
+  EXPECT_TRUE(mentions(error_of([&] { load(biased); }).what(), {"\"bias\" is missing"}));
+  save(biased);
+  EXPECT_TRUE(mentions(error_of([&] { load(same); }).what(), {"\"bias\" is in the checkpoint"}));
+}
+
+// Every container that LibTorch has, some in others.
+struct Nested : torch::nn::Module {
+  Nested() {
+    namespace nn = torch::nn;
+    list =
+        register_module("list", nn::ModuleList(nn::Linear(2, 3), nn::Sequential(nn::Linear(3, 4))));
+    dict = register_module("dict", nn::ModuleDict(nn::ModuleDictImpl()));
+    dict->update({{"conv", nn::Conv1d(1, 2, 3).ptr()}});
+    parameters_ = register_module("parameters", nn::ParameterList(torch::randn({5})));
+    named = register_module("named", nn::ParameterDict());
+    named->insert("scale", torch::randn({6}));
+    any = nn::AnyModule(nn::Linear(4, 4));
+    register_module("any", any.ptr());
+    register_module("again", any.ptr());  // One module under two names.
+  }
+  torch::nn::ModuleList list{nullptr};
+  torch::nn::ModuleDict dict{nullptr};
+  torch::nn::ParameterList parameters_{nullptr};
+  torch::nn::ParameterDict named{nullptr};
+  torch::nn::AnyModule any;
+};
+
+TEST_F(Modules, NestInEveryContainer) {
+  Nested saved;
+  save(saved);
+  EXPECT_EQ(keys(), (std::vector<std::string>{"again.bias", "again.weight", "any.bias",
+                                              "any.weight", "dict.conv.bias", "dict.conv.weight",
+                                              "list.0.bias", "list.0.weight", "list.1.0.bias",
+                                              "list.1.0.weight", "named.scale", "parameters.0"}));
+  Nested other;
+  load(other);
+  EXPECT_TRUE(same_bits(bits_of(other), bits_of(saved)));
+}
+
+TEST_F(Modules, LoadAsAnyModule) {
+  torch::nn::AnyModule saved(torch::nn::Linear(2, 3)), other(torch::nn::Linear(2, 3)), empty;
+  save(saved);
+  load(other);
+  EXPECT_TRUE(same_bits(bits_of(*other.ptr()), bits_of(*saved.ptr())));
+  EXPECT_EQ(error_of([&] { save(empty); }).code(), ErrorCode::kInvalidArgument);
+}
+
 TEST_F(Modules, RefuseAnEmptyHolder) {
   torch::nn::Linear empty = nullptr;
   const Error error = error_of([&] { save(empty); });

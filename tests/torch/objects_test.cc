@@ -3,6 +3,37 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+// A type of someone else's, and types derived from it.
+namespace elsewhere {
+struct Clock {
+  std::int64_t ticks = 0;
+};
+struct Alarm : Clock {
+  bool rings = false;
+};
+struct Exact : Clock {
+  std::int64_t nanoseconds = 0;
+};
+}  // namespace elsewhere
+
+namespace cairn {
+void save_state(const elsewhere::Clock& clock, StateWriter& writer) {
+  writer.value("ticks", clock.ticks);
+}
+ApplyStep load_state(elsewhere::Clock& clock, StateReader& reader) {
+  return [&clock, ticks = reader.value("ticks").as_int()] { clock.ticks = ticks; };
+}
+void save_state(const elsewhere::Exact& clock, StateWriter& writer) {
+  writer.value("nanoseconds", clock.nanoseconds);
+}
+ApplyStep load_state(elsewhere::Exact& clock, StateReader& reader) {
+  return [&clock, saved = reader.value("nanoseconds").as_int()] { clock.nanoseconds = saved; };
+}
+}  // namespace cairn
 
 namespace cairn::testing {
 namespace {
@@ -44,6 +75,20 @@ TEST_F(Objects, TheDefaultGeneratorIsTakenByConstReference) {
   const at::Tensor expected = torch::randn({5});
   torch::manual_seed(4);
   load(at::detail::getDefaultCPUGenerator());
+  EXPECT_TRUE(same_bits(torch::randn({5}), expected));
+}
+
+TEST_F(Objects, DefaultGeneratorsAreRegisteredByDevice) {
+  Checkpointer checkpointer(dir_ / "store");
+  checkpointer.add_default_generators("rng");
+  ASSERT_EQ(checkpointer.recoverables().size(),
+            1 + static_cast<std::size_t>(torch::cuda::device_count()));
+  EXPECT_EQ(checkpointer.recoverables()[0], "rng.cpu");
+  torch::manual_seed(3);
+  checkpointer.save_checkpoint();
+  const at::Tensor expected = torch::randn({5});
+  torch::manual_seed(4);
+  checkpointer.recover_if_possible();
   EXPECT_TRUE(same_bits(torch::randn({5}), expected));
 }
 
@@ -279,6 +324,122 @@ TEST_F(Objects, AnyObjectIsSavedByHooks) {
   Checkpointer checkpointer(dir_ / "store");
   EXPECT_TRUE(mentions(error_of([&] { checkpointer.add_recoverable("it", opaque, one); }).what(),
                        {"one hook"}));
+}
+
+TEST_F(Objects, ATypeThatIsNotYoursIsSavedByFunctionsBesideItAndPassesThemOn) {
+  elsewhere::Clock clock{5}, other_clock;
+  save(clock);
+  load(other_clock);
+  EXPECT_EQ(other_clock.ticks, 5);
+  elsewhere::Alarm alarm, other_alarm;
+  alarm.ticks = 6;
+  save(alarm);
+  load(other_alarm);
+  EXPECT_EQ(other_alarm.ticks, 6);
+  elsewhere::Exact exact, other_exact;
+  exact.ticks = 1;
+  exact.nanoseconds = 7;
+  save(exact);
+  load(other_exact);  // Its own functions, not those of its base.
+  EXPECT_EQ(other_exact.nanoseconds, 7);
+  EXPECT_EQ(other_exact.ticks, 0);
+}
+
+TEST_F(Objects, AModuleThatSavesItselfDoesSoAsReferenceAsHolderAndAsSharedPointer) {
+  struct Net : torch::nn::Module {
+    at::Tensor weight = register_parameter("weight", torch::zeros({2}));
+    std::int64_t version = 0;
+    void save_state(StateWriter& writer) const { writer.value("version", version); }
+    ApplyStep load_state(StateReader& reader) {
+      return [this, saved = reader.value("version").as_int()] { version = saved; };
+    }
+  };
+  Net saved;
+  saved.version = 4;
+  save(saved);
+  Net reference;
+  load(reference);
+  EXPECT_EQ(reference.version, 4);
+  const auto shared = std::make_shared<Net>();
+  load(shared);
+  EXPECT_EQ(shared->version, 4);
+  torch::nn::ModuleHolder<Net> holder(std::make_shared<Net>());
+  load(holder);
+  EXPECT_EQ(holder->version, 4);
+}
+
+// ---- containers of tensors
+// ---------------------------------------------------------------------------
+
+using Tensors = std::vector<at::Tensor>;
+
+TEST_F(Objects, AVectorOfTensorsIsWrittenInPlaceOrTakesAllWhenEmpty) {
+  Tensors saved{torch::randn({3}), at::Tensor(), torch::randn({2, 2})};
+  save(saved);
+  Tensors other{torch::zeros({3}), at::Tensor(), torch::zeros({2, 2})};
+  const at::Tensor alias = other[0];
+  load(other);
+  EXPECT_TRUE(same_bits(alias, saved[0]));
+  EXPECT_FALSE(other[1].defined());
+  EXPECT_TRUE(same_bits(other[2], saved[2]));
+  Tensors empty;
+  load(empty);
+  ASSERT_EQ(empty.size(), 3U);
+  EXPECT_TRUE(same_bits(empty[0], saved[0]) && !empty[1].defined());
+  EXPECT_TRUE(same_bits(empty[2], saved[2]));
+}
+
+TEST_F(Objects, AMapOfTensorsHasItsKeysAsNames) {
+  std::map<std::string, at::Tensor> saved{{"fc.weight", torch::randn({3})}, {"b", torch::ones(2)}};
+  save(saved);
+  Checkpointer finder(dir_ / "store", {.read_only = true});
+  EXPECT_TRUE(finder.open(*finder.find_checkpoint()).find_tensor("it", "fc.weight"));
+  std::map<std::string, at::Tensor> other;
+  load(other);
+  EXPECT_TRUE(same_bits(other.at("fc.weight"), saved.at("fc.weight")));
+  std::unordered_map<std::string, at::Tensor> unordered;
+  load(unordered);
+  EXPECT_TRUE(same_bits(unordered.at("b"), saved.at("b")));
+}
+
+TEST_F(Objects, AnOrderedDictionaryKeepsItsOrder) {
+  torch::OrderedDict<std::string, at::Tensor> saved, other;
+  saved.insert("z", torch::randn({3}));
+  saved.insert("a", torch::randn({2}));
+  save(saved);
+  load(other);
+  EXPECT_EQ(other.keys(), (std::vector<std::string>{"z", "a"}));
+  EXPECT_TRUE(same_bits(other["z"], saved["z"]));
+  other["a"].zero_();
+  load(other);
+  EXPECT_TRUE(same_bits(other["a"], saved["a"]));
+}
+
+TEST_F(Objects, ContainersNestAndTheirNamesStayApart) {
+  std::map<std::string, std::map<std::string, Tensors>> saved{
+      {"a.b", {{"c", {torch::randn({1})}}, {"", {torch::randn({2})}}}},
+      {"a", {{"b.c", {torch::randn({3}), torch::randn({4})}}, {"none", {}}}}};
+  save(saved);
+  std::map<std::string, std::map<std::string, Tensors>> other;
+  load(other);
+  ASSERT_EQ(other.size(), 2U);
+  EXPECT_TRUE(same_bits(other["a.b"]["c"], saved["a.b"]["c"]));
+  EXPECT_TRUE(same_bits(other["a.b"][""], saved["a.b"][""]));
+  EXPECT_TRUE(same_bits(other["a"]["b.c"], saved["a"]["b.c"]));
+  EXPECT_TRUE(other["a"].at("none").empty());
+}
+
+TEST_F(Objects, AContainerThatDiffersIsAMismatchAndStaysAsItWas) {
+  std::map<std::string, at::Tensor> saved{{"a", torch::ones({2})}, {"b", torch::ones({3})}};
+  save(saved);
+  std::map<std::string, at::Tensor> other{{"a", torch::zeros({4})}, {"c", torch::zeros({1})}};
+  EXPECT_TRUE(mentions(mismatch(other), {"\"a\" was saved as f32 [2], here it is f32 [4]",
+                                         "without \"c\"", "with \"b\""}));
+  EXPECT_TRUE(same_bits(other.at("a"), torch::zeros({4})));
+  EXPECT_EQ(other.size(), 2U);
+  Tensors list;
+  EXPECT_TRUE(mentions(mismatch(list), {"\"it\""}));
+  EXPECT_TRUE(list.empty());
 }
 
 // ---- archives

@@ -209,6 +209,38 @@ TEST_F(Optimizers, WithStepLrGoOnAtTheRateThatTheyHad) {
   }
 }
 
+#if __has_include(<torch/optim/schedulers/reduce_on_plateau_scheduler.h>)
+TEST_F(Optimizers, WithAPlateauSchedulerGoOnBeingPatient) {
+  using Plateau = optim::ReduceLROnPlateauScheduler;
+  const auto make = [](optim::Optimizer& optimizer) {
+    return Plateau(optimizer, Plateau::min, /*factor=*/0.5F, /*patience=*/2, 1e-4, Plateau::rel,
+                   /*cooldown=*/1);
+  };
+  const std::vector<float> losses{3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1};
+  for (std::size_t saved_at = 0; saved_at < losses.size(); ++saved_at) {
+    const ScratchDirectory dir;
+    optim::SGD optimizer(net_->parameters(), 1.0), other(net_->parameters(), 7.0);
+    Plateau scheduler = make(optimizer), resumed = make(other);
+    for (std::size_t i = 0; i < saved_at; ++i) scheduler.step(losses[i]);
+    Checkpointer(dir / "store")
+        .add_recoverable("optimizer", optimizer)
+        .add_recoverable("scheduler", scheduler)
+        .save_checkpoint();
+    Checkpointer(dir / "store")
+        .add_recoverable("optimizer", other)
+        .add_recoverable("scheduler", resumed)
+        .recover_if_possible();
+    for (std::size_t i = saved_at; i < losses.size(); ++i) {
+      scheduler.step(losses[i]);
+      resumed.step(losses[i]);
+      EXPECT_EQ(other.param_groups()[0].options().get_lr(),
+                optimizer.param_groups()[0].options().get_lr())
+          << "saved before " << saved_at << ", at " << i;
+    }
+  }
+}
+#endif
+
 TEST_F(Optimizers, SchedulersOfOtherKindsNameTheHook) {
   struct Constant : optim::LRScheduler {
     using LRScheduler::LRScheduler;

@@ -120,6 +120,47 @@ TEST(EarlyStopping, GoesOnCountingAfterARestart) {
   EXPECT_EQ(stops(resumed, {2}), std::vector<bool>{true});
 }
 
+TEST(EarlyStopping, ReturnsToTheBest) {
+  const ScratchDirectory dir;
+  std::int64_t model = 0;
+  EarlyStopping stopping({.patience = 2});
+  Checkpointer checkpointer(dir / "store");
+  checkpointer.add_recoverable("model", model).add_recoverable("stopping", stopping);
+  const std::vector<double> losses{3, 1, 2, 2, 2};
+  for (std::size_t epoch = 0; epoch < losses.size() && !stopping.should_stop(); ++epoch) {
+    model = static_cast<std::int64_t>(epoch);
+    stopping.update(losses[epoch]);
+    checkpointer.save_and_keep_only({.meta = {{"loss", losses[epoch]}}},
+                                    {.num_to_keep = 1, .min_keys = {"loss"}});
+  }
+  EXPECT_EQ(model, 3);
+  checkpointer.load_checkpoint(*checkpointer.find_checkpoint({.min_key = "loss"}),
+                               {.only = {"model"}});
+  EXPECT_EQ(model, 1);
+  EXPECT_TRUE(stopping.should_stop());
+}
+
+TEST(SavesWithinAnEpoch, RotateAmongThemselvesOnly) {
+  const ScratchDirectory dir;
+  std::int64_t step = 0;
+  Checkpointer checkpointer(dir / "store");
+  checkpointer.add_recoverable("step", step);
+  const auto save = [&](const std::string& name, bool end_of_epoch) {
+    checkpointer.save_and_keep_only(
+        {.end_of_epoch = end_of_epoch, .name = name},
+        {.num_to_keep = end_of_epoch ? 2 : 1,
+         .ckpt_predicate = end_of_epoch ? saved_at_end_of_epoch : saved_within_epoch});
+  };
+  for (const std::string epoch : {"1", "2", "3"}) {
+    save("within-" + epoch + "a", false);
+    save("within-" + epoch + "b", false);
+    save("epoch-" + epoch, true);
+  }
+  std::vector<std::string> names;
+  for (const CheckpointInfo& info : checkpointer.list_checkpoints()) names.push_back(info.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"epoch-3", "within-3b", "epoch-2"}));
+}
+
 TEST(EarlyStopping, NeedsSomePatience) {
   EXPECT_EQ(error_of([] { EarlyStopping stopping({.patience = 0}); }).code(),
             ErrorCode::kInvalidArgument);
