@@ -1,0 +1,149 @@
+#include "crash/explorer.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <sched.h>
+#include <stdexcept>
+#include <unistd.h>
+
+namespace cairn::crash {
+namespace {
+
+/// The text of the lock file is advice, and nobody flushes it.
+bool is_advice(std::string_view name) {
+  return name == "lock";
+}
+
+}  // namespace
+
+FastDirectory::FastDirectory() {
+  const std::filesystem::path memory = "/dev/shm";
+  const bool usable = ::access(memory.c_str(), W_OK) == 0;
+  std::string pattern =
+      ((usable ? memory : std::filesystem::temp_directory_path()) / "cairn-crash-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make " + pattern);
+  path_ = pattern;
+}
+
+FastDirectory::~FastDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+OneCore::OneCore() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return;
+  before_.assign(reinterpret_cast<const char*>(&set), sizeof(set));
+  const int core = ::sched_getcpu();
+  CPU_ZERO(&set);
+  CPU_SET(core < 0 ? 0 : static_cast<unsigned>(core), &set);
+  ::sched_setaffinity(0, sizeof(set), &set);
+}
+
+OneCore::~OneCore() {
+  if (before_.empty()) return;
+  cpu_set_t set;
+  std::memcpy(&set, before_.data(), sizeof(set));
+  ::sched_setaffinity(0, sizeof(set), &set);
+}
+
+Explorer::Explorer(const ExplorerOptions& options)
+    : options_(options),
+      oracle_(directory_.path() / "state", std::string(kStorePath)),
+      random_(options.seed) {}
+
+std::optional<std::string> Explorer::explore(std::span<const Operation> operations, NameRule rule,
+                                             const Interference& interference) {
+  rule_ = rule;
+  ++counts_.workloads;
+  const std::string where = describe(operations) + (rule == NameRule::kStrict ? "" : " (ext4)");
+  const auto work = directory_.path() / "workload";
+  write_tree({}, work);
+  const Recording recording = record(operations, work, interference);
+  if (!recording.failure.empty()) return where + ": without any crash: " + recording.failure;
+  counts_.events += recording.log.size();
+
+  LegalStates states;
+  const auto expected_after = [&](const Event& event) {
+    states.apply(event);
+    const Legal legal = states.now();
+    Expectation expected{.store_exists = legal.store_exists};
+    for (const std::size_t number : legal.models) {
+      expected.models.push_back(&recording.models[number]);
+    }
+    for (const std::size_t number : legal.models_without_catalog) {
+      expected.models_without_catalog.push_back(&recording.models[number]);
+    }
+    return expected;
+  };
+  const auto wrong = take_apart(recording.log, 0, options_.thoroughness, expected_after, false);
+  return wrong ? std::optional(where + ": " + *wrong) : std::nullopt;
+}
+
+std::optional<std::string> Explorer::take_apart(
+    const EventLog& log, std::size_t first, const Thoroughness& how,
+    const std::function<Expectation(const Event&)>& expected_after, bool in_recovery) {
+  Disk disk(rule_, is_advice);
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    disk.apply(log[i]);
+    const Expectation expected = expected_after(log[i]);
+    if (i < first) continue;
+    for (const Choice& choice : choices(disk, how, random_)) {
+      const Tree tree = disk.state(choice);
+      if (!is_new(tree, expected)) continue;
+      ++counts_.states;
+      if (in_recovery) ++counts_.recovery_states;
+      auto wrong = oracle_.judge(tree, expected);
+      if (!wrong && !in_recovery && counts_.states % options_.recovery_every == 0) {
+        wrong = judge_recovery(tree, expected);
+        if (!wrong) {
+          if (const auto bare = oracle_.without_catalog(tree)) {
+            Expectation without = expected;
+            without.models = expected.models_without_catalog;
+            wrong = judge_recovery(*bare, without);
+          }
+        }
+      }
+      if (wrong) {
+        return "after event " + std::to_string(i) + " (" + to_text(log[i]).substr(0, 60) + "), " +
+               *wrong;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> Explorer::judge_recovery(const Tree& tree, const Expectation& expected) {
+  const std::filesystem::path top = oracle_.lay_out(tree);
+  EventLog log;
+  {
+    Recorder recorder(top);
+    try {
+      const Store store(oracle_.store_path(), {.chunk_bytes = 65536});
+    } catch (const Error& error) {
+      return std::string("opened under the recorder: ") + error.what();
+    }
+    log = recorder.finish();
+  }
+  const std::size_t first = log_of(tree).size();
+  auto wrong = take_apart(
+      log, first, options_.recovery, [&](const Event&) { return expected; }, true);
+  return wrong ? std::optional("in its recovery " + *wrong) : std::nullopt;
+}
+
+bool Explorer::is_new(const Tree& tree, const Expectation& expected) {
+  Bytes summary;
+  const auto add = [&](const base::Digest128& digest) {
+    summary.insert(summary.end(), digest.bytes.begin(), digest.bytes.end());
+  };
+  add(digest_of(tree));
+  for (const Model* model : expected.models) add(digest_of(*model));
+  add({});
+  for (const Model* model : expected.models_without_catalog) add(digest_of(*model));
+  summary.push_back(std::byte{expected.store_exists});
+  return seen_.insert(base::xxh3_128(summary)).second;
+}
+
+}  // namespace cairn::crash

@@ -1,0 +1,62 @@
+// Judges one state of the disk: does the store open, hold what it may, and work on?
+#pragma once
+
+#include "crash/model.h"
+#include "crash/tree.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cairn::crash {
+
+/// What a state may hold.
+struct Expectation {
+  std::vector<const Model*> models{};
+  std::vector<const Model*> models_without_catalog{};
+  bool store_exists = false;
+};
+
+/// How deep to look.
+struct Judgement {
+  bool read_only = true;  ///< Opens for reading first; no file may change.
+  bool parent_is_whole =
+      true;  ///< The committed root's parent verifies, as the reuse rule promises.
+};
+
+class Oracle {
+ public:
+  /// Works in a directory of its own; `store` is the store's path in a tree.
+  Oracle(std::filesystem::path work, std::string store);
+
+  /// What is wrong with the state, or nothing.
+  std::optional<std::string> judge(const Tree& tree, const Expectation& expected,
+                                   const Judgement& how = {});
+
+  /// Puts a tree where it can be opened, and returns the directory of the tree.
+  std::filesystem::path lay_out(const Tree& tree);
+  std::filesystem::path store_path() const { return work_ / store_; }
+  const std::string& store() const { return store_; }
+
+  /// The tree without the catalog, or nothing when it has none.
+  std::optional<Tree> without_catalog(const Tree& tree) const;
+
+ private:
+  void judge_read_only(const Tree& tree, const Expectation& expected) const;
+  void judge_parent() const;
+  Model judge_opening(const std::vector<const Model*>& models, const Expectation& expected) const;
+  Model judge_working(Model held) const;
+  void judge_equal(const Model& held) const;
+  void lose_catalog() const;
+
+  std::filesystem::path work_;
+  std::string store_;
+};
+
+/// Compares catalog, root and indexes row by row, and sees that live and free extents partition
+/// the pack. Written apart from `verify`, which must agree. Errors: std::runtime_error.
+void check_structure(const std::filesystem::path& store);
+
+}  // namespace cairn::crash

@@ -1,0 +1,32 @@
+#include "crash/selection.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace cairn::crash {
+namespace {
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+}  // namespace
+
+Effort Effort::from_environment() {
+  return {.seed = number_from("CAIRN_PROVE_SEED", 1),
+          .seconds = std::chrono::seconds(number_from("CAIRN_PROVE_SECONDS", 0))};
+}
+
+std::vector<std::vector<Operation>> all_sequences(std::mt19937_64& random) {
+  std::vector<std::vector<Operation>> all;
+  for (const Operation first : kOperations) {
+    for (const Operation second : kOperations) {
+      for (const Operation third : kOperations) all.push_back({first, second, third});
+    }
+  }
+  std::shuffle(all.begin(), all.end(), random);
+  return all;
+}
+
+}  // namespace cairn::crash

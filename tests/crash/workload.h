@@ -1,0 +1,85 @@
+// Workloads: sequences of operations on a store, run under the recorder, with what the store must
+// hold after each.
+#pragma once
+
+#include "crash/event_log.h"
+#include "crash/model.h"
+#include "crash/recorder.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cairn::crash {
+
+/// Every workload begins by making the store, two directories below the recorded one.
+inline constexpr std::string_view kStorePath = "jobs/store";
+
+enum class Operation {
+  kSaveNew,
+  kSaveUnchanged,
+  kSaveChangingSome,
+  kSaveLarge,  // of several chunks, and longer records
+  kKeepOnly,   // saves, and keeps the newest two, in one commit
+  kDelete,     // the oldest
+  kPin,        // the newest, or ends that
+  kReplace,    // the newest, under its name
+  kReuse,      // deletes the oldest, then saves into its extents
+  kAbort,      // a save whose commit fails after the slot was written
+  kCompact,
+  kReopen,
+  kRead,  // opens the newest for reading, and reads it again after every operation from then on
+  kLoseCatalog,  // closes, removes the catalog and opens
+};
+inline constexpr Operation kOperations[] = {
+    Operation::kSaveNew,   Operation::kSaveUnchanged, Operation::kSaveChangingSome,
+    Operation::kKeepOnly,  Operation::kDelete,        Operation::kPin,
+    Operation::kReplace,   Operation::kReuse,         Operation::kAbort,
+    Operation::kCompact,   Operation::kReopen,        Operation::kRead,
+    Operation::kSaveLarge, Operation::kLoseCatalog};
+
+std::string_view name_of(Operation operation);
+std::string describe(std::span<const Operation> operations);
+std::vector<Operation> random_operations(std::size_t count, std::mt19937_64& random);
+
+/// A workload that has run.
+///
+/// The log's notes are "begin N", when a change begins that leads to `models[N]`; "abort N", when
+/// one begins whose commit will fail; "done N" and "failed N", when the call has returned or
+/// thrown; and "opened", when the store was opened and what an abort may have left is superseded.
+struct Recording {
+  EventLog log{};
+  std::vector<Model> models{};
+  std::string failure{};  // what went wrong before any crash, such as a reader's wrong bytes
+};
+
+/// Runs a workload in an empty directory. The same operations give the same log.
+Recording record(std::span<const Operation> operations, const std::filesystem::path& directory,
+                 const Interference& interference = {});
+
+/// What may be found after a crash.
+struct Legal {
+  std::vector<std::size_t> models{};                  // by their number
+  std::vector<std::size_t> models_without_catalog{};  // when the catalog is lost, too
+  bool store_exists = false;                          // making it was acknowledged
+};
+
+/// Follows a log's notes.
+class LegalStates {
+ public:
+  void apply(const Event& event);
+  Legal now() const;
+
+ private:
+  std::size_t acknowledged_ = 0;
+  std::vector<std::size_t> in_flight_{};  // one or none
+  bool will_fail_ = false;
+  std::vector<std::size_t> doubtful_{};  // failed, and not superseded yet
+  bool store_exists_ = false;
+};
+
+}  // namespace cairn::crash
