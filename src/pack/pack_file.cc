@@ -1,6 +1,7 @@
 #include "pack/pack_file.h"
 
 #include "base/checked.h"
+#include "base/mutant.h"
 #include "base/thread_pool.h"
 
 #include <cairn/error.h>
@@ -321,7 +322,7 @@ namespace {
 
 void check_digest(const std::filesystem::path& path, const ChunkRef& chunk,
                   std::span<const std::byte> plain) {
-  if (base::xxh3_128(plain) == chunk.id) return;
+  if (CAIRN_MUTANT(kChunkDigestsIgnored) || base::xxh3_128(plain) == chunk.id) return;
   throw Error(ErrorCode::kDamaged,
               "the bytes of chunk " + chunk.id.to_hex() + " (" + std::to_string(plain.size()) +
                   " bytes) do not match their digest",

@@ -1,6 +1,7 @@
 #include "store/commit.h"
 
 #include "base/checked.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "format/names.h"
 #include "format/record.h"
@@ -91,7 +92,7 @@ Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogC
   load_free_space(view);
   slots_ = pack.read_slots();
   highest_sequence_ = std::max(info_.sequence, slots_.highest_sequence());
-  must_supersede_ = highest_sequence_ > info_.sequence;
+  must_supersede_ = highest_sequence_ > info_.sequence && !CAIRN_MUTANT(kNoSuperseding);
 }
 
 void Writer::load_free_space(const catalog::ReadTransaction& view) {
@@ -181,7 +182,8 @@ void Writer::publish(const Change& change, SaveResult& result) {
   Plan plan;
   plan.transaction = info_.transaction + 1;
   std::uint64_t horizon = plan.transaction >= 2 ? plan.transaction - 2 : 0;
-  if (const auto reader = catalog_.oldest_reader()) {
+  if (CAIRN_MUTANT(kReuseOneCommitTooEarly)) ++horizon;
+  if (const auto reader = catalog_.oldest_reader(); reader && !CAIRN_MUTANT(kReuseUnderReader)) {
     horizon = std::min(horizon, reader->transaction);
   }
   // Until this commit is done: whatever ends it, the catalog knows what is free, and asking it
@@ -191,8 +193,12 @@ void Writer::publish(const Change& change, SaveResult& result) {
   free_space_.begin(horizon);
   this->plan(change, plan, result);
   reserve_space(plan);
+  if (CAIRN_MUTANT(kTruncationBeforeCommit) && change.compact) {
+    pack_.file().resize(plan.slot.data_end);
+  }
   write_pack(plan);
   record_in_catalog(plan);
+  if (CAIRN_MUTANT(kCommitBeforeFlush)) pack_.sync();
   take_over(plan);
   if (log_) {
     for (const std::string& note : plan.notes) log_(note);
@@ -409,6 +415,7 @@ void Writer::plan_root(Plan& plan, bool compact) {
     plan.writes.push_back(pack::record_write(RecordType::kRoot, *copy, plan.root.sequence,
                                              pack_.uuid(), plan.root_payload));
   }
+  if (CAIRN_MUTANT(kOneRootCopy)) plan.writes.pop_back();
   if (compact) free_space_.trim();
   plan.slot = {.number = free_slot(),
                .sequence = plan.root.sequence,
@@ -426,6 +433,7 @@ std::uint32_t Writer::free_slot() const {
   for (std::uint32_t number = 0; number < format::kSlotCount; ++number) {
     const auto& slot = slots_.slots[number];
     const std::uint64_t sequence = slot ? slot->sequence : 0;
+    if (CAIRN_MUTANT(kCommittedSlotOverwritten) && sequence == info_.sequence) return number;
     if (slot && (sequence == info_.sequence || sequence == info_.parent_sequence)) continue;
     if (!best || sequence < best_sequence) {
       best = number;
@@ -472,9 +480,10 @@ void Writer::write_pack(Plan& plan) {
   pack_.write_extents(std::move(plan.writes));
   // From here on a crash, or an error, may leave a root that the catalog does not know.
   highest_sequence_ = plan.slot.sequence;
-  must_supersede_ = true;
+  must_supersede_ = !CAIRN_MUTANT(kNoSuperseding);
   slots_.slots[plan.slot.number] = plan.slot;
   pack_.write_slot(plan.slot);
+  if (CAIRN_MUTANT(kCommitBeforeFlush)) return;
   try {
     pack_.sync();
   } catch (const Error& error) {

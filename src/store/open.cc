@@ -10,6 +10,7 @@
 // LMDB or fails vetting is rebuilt from the pack; anything else that is wrong is an error. For
 // reading no file is changed.
 
+#include "base/mutant.h"
 #include "base/text.h"
 #include "io/file.h"
 #include "io/fork_guard.h"
@@ -196,7 +197,7 @@ class Opening {
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
     // stranded or passed over: from here on, no later rebuild can find another.
-    if (handle->report_.rebuilt_catalog || stranded) {
+    if (handle->report_.rebuilt_catalog || (stranded && !CAIRN_MUTANT(kNoSuperseding))) {
       try {
         handle->writer_->renew_roots();
       } catch (const Error& error) {
@@ -219,7 +220,7 @@ class Opening {
       if (!a_rebuild_helps(error)) throw;
       why = error.what();
     }
-    locks.make_exclusive();
+    if (!CAIRN_MUTANT(kRebuildUnderOpenHandle)) locks.make_exclusive();
     const auto chosen = choose_root(pack);
     if (!chosen) {
       throw Error(ErrorCode::kDamaged,

@@ -1,6 +1,7 @@
 #include "store/rebuild.h"
 
 #include "base/checked.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "io/file.h"
 #include "store/checks.h"
@@ -179,6 +180,7 @@ std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
   const auto problem_of = [&](const Candidate& candidate,
                               bool whole) -> std::optional<std::string> {
     if (!candidate.root) return candidate.error;
+    if (CAIRN_MUTANT(kUncheckedRoot)) return std::nullopt;
     const Candidate* parent = whole ? nullptr : find_parent(candidate);
     const Root* parent_root = parent != nullptr && parent->root ? &*parent->root : nullptr;
     return verify_entries(pack, candidate.slot.data_end,

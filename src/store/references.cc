@@ -1,9 +1,11 @@
 #include "store/references.h"
 
+#include "base/mutant.h"
 #include "store/checks.h"
 
 #include <cairn/error.h>
 
+#include <map>
 #include <string>
 
 namespace cairn::store {
@@ -13,10 +15,23 @@ using catalog::ChunkRow;
 using format::Extent;
 using format::RootEntry;
 
+#ifdef CAIRN_MUTANTS
+namespace {
+std::map<ChunkKey, ChunkRow> freed_rows;  // as if rows stayed behind when nobody refers to them
+}
+#endif
+
 ReferenceChanges::Count& ReferenceChanges::count_of(const ChunkKey& key) {
   const auto [at, is_new] = counts_.try_emplace(key);
   if (is_new) {
     if (const auto row = view_->chunk(key)) at->second.row = *row;
+#ifdef CAIRN_MUTANTS
+    if (const auto row = freed_rows.find(key); CAIRN_MUTANT(kHitOnRowWithoutReferences) &&
+                                               at->second.row.stored_bytes == 0 &&
+                                               row != freed_rows.end()) {
+      at->second.row = row->second;
+    }
+#endif
   }
   return at->second;
 }
@@ -102,6 +117,9 @@ std::vector<std::pair<ChunkKey, ChunkRow>> ReferenceChanges::changed_rows() cons
     if (!count.changed()) continue;
     ChunkRow row = count.row;
     row.references = count.result();
+#ifdef CAIRN_MUTANTS
+    if (row.references == 0) freed_rows[key] = row;
+#endif
     changed.emplace_back(key, row);
   }
   return changed;
