@@ -181,10 +181,14 @@ class Opening {
     }
     catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
     bool stranded = false;
+    bool roots_damaged = false;
     {
       const pack::SlotTable slots = pack.read_slots();
       const catalog::ReadTransaction view = catalog.read();
-      for (std::string& text : check_store(paths_, pack, slots, view)) note(std::move(text));
+      for (std::string& text : check_store(paths_, pack, slots, view)) {
+        note(std::move(text));
+        roots_damaged = true;
+      }
       if (auto text = stranded_note(slots, view.info().sequence)) {
         note(std::move(*text));
         stranded = true;
@@ -196,8 +200,11 @@ class Opening {
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
-    // stranded or passed over: from here on, no later rebuild can find another.
-    if (handle->report_.rebuilt_catalog || (stranded && !CAIRN_MUTANT(kNoSuperseding))) {
+    // stranded or passed over: from here on, no later rebuild can find another. So it does when a
+    // copy of its root or its slot is bad: a rebuild may have taken a root that was half written,
+    // and have been cut short before it came to this.
+    if (handle->report_.rebuilt_catalog || roots_damaged ||
+        (stranded && !CAIRN_MUTANT(kNoSuperseding))) {
       try {
         handle->writer_->renew_roots();
       } catch (const Error& error) {
