@@ -53,7 +53,7 @@ struct ExplorerOptions {
   std::uint64_t seed = 1;
   Thoroughness thoroughness{};
   /// One in so many states is opened under the recorder, and the opening is taken apart, too.
-  std::uint64_t recovery_every = 16;
+  std::uint64_t recovery_every = 64;
   Thoroughness recovery{.exhaustive_units = 4, .exhaustive_groups = 3, .samples = 2, .at_most = 4};
 };
 

@@ -154,9 +154,13 @@ void Oracle::judge_parent() const {
   }
 }
 
-Model Oracle::judge_opening(const std::vector<const Model*>& models,
-                            const Expectation& expected) const {
+Model Oracle::judge_opening(const std::vector<const Model*>& models, const Expectation& expected,
+                            bool may_rebuild) const {
+  const bool had_catalog = has_catalog();
   const Store store(store_path(), {.chunk_bytes = 65536});
+  // It gets its name when it is durable, and changes by transactions from then on.
+  require(may_rebuild || !had_catalog || !store.open_report().rebuilt_catalog,
+          "a crash alone has made the catalog unusable");
   require(!(store.open_report().created && expected.store_exists), "the store was gone");
   Model held = model_of(store);
   const auto& legal =
@@ -200,6 +204,10 @@ Model Oracle::judge_working(Model held) const {
   return held;
 }
 
+bool Oracle::has_catalog() const {
+  return std::filesystem::exists(store_path() / "catalog.mdb");
+}
+
 void Oracle::lose_catalog() const {
   std::filesystem::remove(store_path() / "catalog.mdb");
 }
@@ -211,7 +219,7 @@ std::optional<std::string> Oracle::judge(const Tree& tree, const Expectation& ex
     lay_out(tree);
     if (how.read_only && tree.files.contains(store_ + "/pack")) judge_read_only(tree, expected);
     if (how.parent_is_whole) judge_parent();
-    const Model held = judge_opening(expected.models, expected);
+    const Model held = judge_opening(expected.models, expected, how.is_damaged);
 
     // What was seen must stay, also when the catalog is lost next.
     stage = "opened, then without its catalog";
@@ -223,7 +231,7 @@ std::optional<std::string> Oracle::judge(const Tree& tree, const Expectation& ex
     if (const auto bare = without_catalog(tree)) {
       stage = "without its catalog";
       lay_out(*bare);
-      const Model rebuilt = judge_opening(expected.models_without_catalog, expected);
+      const Model rebuilt = judge_opening(expected.models_without_catalog, expected, true);
       stage = "rebuilt, a save and a deletion later";
       judge_working(rebuilt);
     }

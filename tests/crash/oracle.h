@@ -23,7 +23,8 @@ struct Expectation {
 struct Judgement {
   bool read_only = true;  ///< Opens for reading first; no file may change.
   bool parent_is_whole =
-      true;  ///< The committed root's parent verifies, as the reuse rule promises.
+      true;                 ///< The committed root's parent verifies, as the reuse rule promises.
+  bool is_damaged = false;  ///< No crash alone: the catalog may have to be made anew.
 };
 
 class Oracle {
@@ -46,7 +47,9 @@ class Oracle {
  private:
   void judge_read_only(const Tree& tree, const Expectation& expected) const;
   void judge_parent() const;
-  Model judge_opening(const std::vector<const Model*>& models, const Expectation& expected) const;
+  Model judge_opening(const std::vector<const Model*>& models, const Expectation& expected,
+                      bool may_rebuild) const;
+  bool has_catalog() const;
   Model judge_working(Model held) const;
   void judge_equal(const Model& held) const;
   void lose_catalog() const;

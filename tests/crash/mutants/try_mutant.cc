@@ -1,0 +1,198 @@
+// Explores crash states of one mutant of the store, until a check fails. It links the core built
+// with CAIRN_MUTANTS; tests/crash/mutants_test.cc runs it once for each name.
+//
+//   try_mutant --list        the names, one a line
+//   try_mutant NAME          "killed: ..." (exit code 0) or "survived: ..." (exit code 1)
+//   try_mutant none          the same checks without any mutant must find nothing (exit code 0)
+#include "base/mutant.h"
+#include "crash/explorer.h"
+#include "support/states.h"
+
+#include <cairn/error.h>
+
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace cairn::crash {
+namespace {
+
+using base::Mutant;
+using enum Operation;
+using Sequence = std::vector<Operation>;
+
+struct Trial {
+  std::string name{};
+  Mutant mutant = Mutant::kNone;                   // in the source
+  std::function<bool(const Call&)> drops_flush{};  // or in the recorder: this flush is left out
+  std::vector<Sequence> sequences{};               // where it may show
+  std::function<std::optional<std::string>()> check{};  // or what shows it instead of a crash
+};
+
+std::function<bool(const Call&)> flush(EventKind kind, std::string name, std::string after = {}) {
+  return [=](const Call& call) {
+    return call.kind == kind && call.name == name &&
+           (after.empty() || call.last_name_event == after);
+  };
+}
+
+const std::vector<Sequence> kSaves = {{kSaveNew, kKeepOnly, kReuse, kReuse}, {kSaveNew, kReplace}};
+const std::vector<Sequence> kMaking = {{}, {kSaveNew}};
+
+/// A catalog never holds a changed byte without a rebuild that gives the right state back.
+std::optional<std::string> flip_catalog_bytes() {
+  const OneCore one_core;
+  const FastDirectory directory;
+  const auto work = directory.path() / "workload";
+  write_tree({}, work);
+  const Recording recording = record(Sequence{kSaveNew, kSaveChangingSome, kReuse}, work);
+  const Tree good = replay(recording.log);
+  const Expectation expected{.models = {&recording.models.back()},
+                             .models_without_catalog = {&recording.models.back()},
+                             .store_exists = true};
+  const std::string catalog = std::string(kStorePath) + "/catalog.mdb";
+  Oracle oracle(directory.path() / "state", std::string(kStorePath));
+  std::mt19937_64 random(7);
+  constexpr std::size_t kMetaBytes = 8192;  // both meta pages; what a flip there means is vetting's
+  for (int flips = 0; flips < 200;) {
+    Tree tree = good;
+    Bytes& bytes = tree.files.at(catalog);
+    std::byte& byte = bytes.at(kMetaBytes + random() % (bytes.size() - kMetaBytes));
+    if (byte == std::byte{0}) continue;
+    ++flips;
+    byte ^= std::byte{1};
+    if (auto wrong = oracle.judge(tree, expected, {.parent_is_whole = false, .is_damaged = true})) {
+      return "a flipped byte of the catalog: " + *wrong;
+    }
+  }
+  return std::nullopt;
+}
+
+/// A store whose catalog is gone is not opened for writing while another handle is open.
+std::optional<std::string> rebuild_under_open_handle() {
+  const FastDirectory directory;
+  const auto path = directory.path() / "store";
+  { Store(path).save(testing::model_of(1, 2, 5000), {.name = "1"}); }
+  const Store reader(path, {.read_only = true});
+  std::filesystem::remove(path / "catalog.mdb");
+  try {
+    const Store writer(path);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kBusy) return std::nullopt;
+    throw;
+  }
+  return "the catalog was rebuilt while another handle was open";
+}
+
+std::vector<Trial> trials() {
+  using enum Mutant;
+  return {
+      {"pack not flushed before the commit", kNone, flush(EventKind::kSync, "pack"), kSaves},
+      {"pack not flushed when made", kNone, flush(EventKind::kSync, "pack.tmp"), kMaking},
+      {"catalog's pages not flushed", kNone, flush(EventKind::kSync, "catalog.mdb"), kSaves},
+      {"catalog's meta page not flushed", kNone, flush(EventKind::kSyncRange, "catalog.mdb"),
+       kSaves},
+      {"new catalog's pages not flushed", kNone, flush(EventKind::kSync, "catalog.mdb.new"),
+       kMaking},
+      {"new catalog's meta page not flushed", kNone,
+       flush(EventKind::kSyncRange, "catalog.mdb.new"), kMaking},
+      {"directory not flushed after the pack's rename", kNone,
+       flush(EventKind::kSyncDirectory, std::string(kStorePath), "rename pack"), kMaking},
+      {"directory not flushed after the catalog's rename",
+       kNone,
+       flush(EventKind::kSyncDirectory, std::string(kStorePath), "rename catalog.mdb"),
+       {{kSaveNew, kAbort, kLoseCatalog}, {kSaveNew, kLoseCatalog, kSaveNew, kReuse}}},
+      {"ancestor not flushed when made", kNone, flush(EventKind::kSyncDirectory, ""), kMaking},
+      {"parent not flushed, neither time", kNone, flush(EventKind::kSyncDirectory, "jobs"),
+       kMaking},
+      {"commit before the pack's flush", kCommitBeforeFlush, {}, kSaves},
+      {"root accepted without checking what it adds", kUncheckedRoot, {}, kSaves},
+      {"stranded roots not superseded", kNoSuperseding, {}, {{kSaveNew, kSaveNew}}},
+      {"slot written over the committed one", kCommittedSlotOverwritten, {}, kSaves},
+      {"reuse one commit too early",
+       kReuseOneCommitTooEarly,
+       {},
+       {{kSaveNew, kKeepOnly, kKeepOnly, kKeepOnly, kKeepOnly, kKeepOnly}}},
+      {"reuse under a reader",
+       kReuseUnderReader,
+       {},
+       {{kSaveNew, kRead, kReuse, kReuse, kReuse, kReuse}}},
+      {"hit on a row without references",
+       kHitOnRowWithoutReferences,
+       {},
+       {{kSaveNew, kDelete, kSaveUnchanged, kSaveNew, kSaveNew}}},
+      {"truncation before the commit",
+       kTruncationBeforeCommit,
+       {},
+       {{kSaveNew, kSaveNew, kDelete, kDelete, kCompact}}},
+      {"rebuild under an open handle", kRebuildUnderOpenHandle, {}, {}, rebuild_under_open_handle},
+      {"one root copy only", kOneRootCopy, {}, {{kSaveNew}}},
+      {"checksums of catalog rows ignored", kRowChecksumsIgnored, {}, {}, flip_catalog_bytes},
+      {"digests of chunks ignored", kChunkDigestsIgnored, {}, kSaves},
+  };
+}
+
+/// What the trial's checks find, or nothing.
+std::optional<std::string> find_fault(const Trial& trial, Explorer& explorer) {
+  if (trial.check) return trial.check();
+  for (const Sequence& sequence : trial.sequences) {
+    if (auto wrong =
+            explorer.explore(sequence, NameRule::kStrict, {.is_deaf = trial.drops_flush})) {
+      return "state " + std::to_string(explorer.counts().states) + ": " + *wrong;
+    }
+  }
+  return std::nullopt;
+}
+
+const ExplorerOptions kOptions{
+    .thoroughness = {.exhaustive_groups = 4, .samples = 4, .at_most = 24}};
+
+int list() {
+  for (const Trial& trial : trials()) std::printf("%s\n", trial.name.c_str());
+  return 0;
+}
+
+int run_without_mutant() {
+  Explorer explorer(kOptions);
+  for (Trial trial : trials()) {
+    trial.drops_flush = {};
+    if (const auto wrong = find_fault(trial, explorer)) {
+      std::printf("found without a mutant: %s\n", wrong->c_str());
+      return 1;
+    }
+  }
+  std::printf("nothing found in %llu states\n",
+              static_cast<unsigned long long>(explorer.counts().states));
+  return 0;
+}
+
+int run(const std::string& name) {
+  if (name == "--list") return list();
+  if (name == "none") return run_without_mutant();
+  for (const Trial& trial : trials()) {
+    if (name != trial.name) continue;
+    base::active_mutant = trial.mutant;
+    Explorer explorer(kOptions);
+    const auto wrong = find_fault(trial, explorer);
+    std::printf("%s\n", wrong ? ("killed: " + *wrong).c_str() : "survived");
+    return wrong ? 0 : 1;
+  }
+  std::printf("no such mutant: %s\n", name.c_str());
+  return 2;
+}
+
+}  // namespace
+}  // namespace cairn::crash
+
+int main(int count, char** arguments) {
+  if (count != 2) return 2;
+  try {
+    return cairn::crash::run(arguments[1]);
+  } catch (const std::exception& error) {
+    std::printf("stopped: %s\n", error.what());
+    return 3;
+  }
+}
