@@ -48,7 +48,7 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
       root = pack.read_root_copy(*copy, info.root.digest, info.data_end);
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
-      notes.push_back(std::string("a copy of the root is damaged; `cairn repair` mends it: ") +
+      notes.push_back(std::string("a copy of the root is damaged; opening for writing mends it: ") +
                       error.what());
     }
   }
@@ -61,7 +61,7 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
   // A reader may have read the slots before the commit that its snapshot shows.
   const bool is_there = slots.find(info.sequence) != nullptr;
   for (std::string& text : lost_slots(is_there ? slots : pack.read_slots(), info)) {
-    notes.push_back(std::move(text) + "; `cairn repair` mends it");
+    notes.push_back(std::move(text) + "; opening for writing mends it");
   }
   return *root;
 }

@@ -189,6 +189,7 @@ class Opening {
         note(std::move(text));
         roots_damaged = true;
       }
+      roots_damaged |= slots.find(view.info().sequence) == nullptr;
       if (auto text = stranded_note(slots, view.info().sequence)) {
         note(std::move(*text));
         stranded = true;

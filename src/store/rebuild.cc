@@ -261,10 +261,18 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
                   .parent_sequence = root.parent_sequence,
                   .parent_digest = root.parent_digest,
                   .data_end = slot.data_end};
+  // A crash may have kept the pack from growing over a copy of the root; the other one was read.
+  const std::uint64_t pack_bytes = pack.file().bytes();
+  const auto is_there = [&](const Extent& copy) {
+    return copy.offset + round_up(copy.bytes, kAlignment) <= pack_bytes;
+  };
+  format::RootLocation& copies = derived.info.root;
+  if (!is_there(copies.second)) copies.second = copies.first;
+  if (!is_there(copies.first)) copies.first = copies.second;
   Occupied occupied;
-  occupied.add(slot.root.first);
+  occupied.add(copies.first);
   // A scan may have found one copy only.
-  if (slot.root.second != slot.root.first) occupied.add(slot.root.second);
+  if (copies.second != copies.first) occupied.add(copies.second);
   for (const RootEntry& entry : root.checkpoints) occupied.add(entry.index);
 
   std::map<ChunkKey, ChunkRow> chunks;
@@ -308,7 +316,6 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
     end = extent_end;
   }
   // A pack that was cut since this root was written lacks only what was free in it; see compact.cc.
-  const std::uint64_t pack_bytes = pack.file().bytes();
   if (pack_bytes < derived.info.data_end && end <= pack_bytes) derived.info.data_end = end;
   if (end > derived.info.data_end) {
     throw Error(ErrorCode::kDamaged, "an extent ends behind the end of data",

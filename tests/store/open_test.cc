@@ -2,6 +2,7 @@
 
 #include "format/layout.h"
 #include "format/superblock.h"
+#include "pack/pack_file.h"
 #include "support/scratch.h"
 #include "support/states.h"
 
@@ -268,6 +269,33 @@ TEST_F(Open, OneBadRootCopyIsANoteAndTwoAreDamage) {
   flip_byte(pack(), first + 200);
   EXPECT_EQ(code_of_opening({.read_only = true}), ErrorCode::kDamaged);
   EXPECT_EQ(code_of_opening(), ErrorCode::kDamaged);
+}
+
+// A crash may keep a slot and one copy of its root, and the pack's length from before (found by
+// tests/crash): the rebuilt catalog then said that the pack was too short.
+TEST_F(Open, ARebuildBearsARootWhoseSecondCopyThePackDoesNotReach) {
+  make_store();
+  const std::uint64_t second = testing::newest_root(pack()).second;
+  ASSERT_EQ(second + format::kAlignment, fs::file_size(pack()));
+  fs::resize_file(pack(), second);
+  fs::remove(catalog());
+  expect_whole();
+}
+
+// A rebuild may take a root of which one copy was written, and be cut short before it writes its
+// own (found by tests/crash): the store stayed with one copy, and `verify` called it damaged.
+TEST_F(Open, ABadRootCopyOrSlotIsMendedByAWriter) {
+  make_store();
+  flip_byte(pack(), testing::newest_root(pack()).second + 200);
+  { const Store writer(path()); }
+  EXPECT_TRUE(Store(path(), {.read_only = true}).verify().ok);
+  EXPECT_TRUE(Store(path(), {.read_only = true}).open_report().notes.empty());
+
+  const auto slots = pack::PackFile::open(pack(), io::File::Access::kRead).read_slots();
+  flip_byte(pack(), format::kSlotOffsets[slots.newest_first().front()->number] + 20);
+  { const Store writer(path()); }
+  EXPECT_TRUE(Store(path(), {.read_only = true}).verify().ok);
+  expect_whole();
 }
 
 }  // namespace
