@@ -44,7 +44,7 @@ void explore_selection(Explorer& explorer, const Effort& effort, Clock::time_poi
   }
 }
 
-TEST(CrashStates, HoldTheLastAcknowledgedStateOrTheOneInFlight) {
+TEST(Explorer, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
   const Effort effort = Effort::from_environment();
   SCOPED_TRACE("CAIRN_PROVE_SEED=" + std::to_string(effort.seed));
   const auto begin = Clock::now();
