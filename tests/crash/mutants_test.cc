@@ -25,7 +25,7 @@ struct Answer {
 };
 
 Answer try_mutant(const std::string& name) {
-  const std::string command = CAIRN_TEST_BIN_DIR "/try_mutant '" + name + "' 2>&1";
+  const std::string command = CAIRN_TEST_BIN_DIR "/try_mutant \"" + name + "\" 2>&1";
   Answer answer;
   std::FILE* const pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) return answer;
