@@ -141,9 +141,17 @@ class Session {
     next_id_ = result.saved.id + 1;
     if (coming.name.empty()) coming.name = result.saved.name;
     CAIRN_FUZZ_REQUIRE(result.saved.name == coming.name);
-    if (taken) model_.erase(holder);
+    if (taken) {
+      coming.pinned = holder->second.pinned;  // a pin passes to the checkpoint that replaces
+      model_.erase(holder);
+    }
     model_.emplace(result.saved.id, std::move(coming));
     if (keep != 0) apply_retention(keep);
+    // A save may find that a checkpoint is whole which is said to be damaged, never the reverse.
+    for (auto& [id, checkpoint] : model_) {
+      const auto held = store_->find(id);
+      if (held && !held->damaged) checkpoint.damaged = false;
+    }
     for (const std::uint64_t id : result.deleted) CAIRN_FUZZ_REQUIRE(!model_.contains(id));
   }
 

@@ -70,13 +70,14 @@ bool File::enable_direct() {
   if (answer == Answer::kNo) return false;
   const int flags = ::fcntl(descriptor_, F_GETFL);
   if (flags < 0) fail(errno, "cannot inspect", path_);
-  const int opened = retry_interrupted(
+  File second;
+  second.path_ = path_;  // before there is a descriptor that a failure here could lose
+  second.descriptor_ = retry_interrupted(
       [&] { return ::open(path_.c_str(), (flags & O_ACCMODE) | O_DIRECT | O_CLOEXEC); });
-  if (opened < 0) return false;
-  File second(opened, path_);
+  if (!second.is_open()) return false;
   // The path may lead to another file by now.
   if (second.id() != id()) return false;
-  if (answer == Answer::kUnknown && !try_read(opened)) return false;
+  if (answer == Answer::kUnknown && !try_read(second.descriptor_)) return false;
   direct_ = std::exchange(second.descriptor_, -1);
   return true;
 }
@@ -112,15 +113,15 @@ void File::write_direct(std::uint64_t offset, std::span<const std::byte> bytes) 
 
 // By a map of the range that nobody looks into, so that no page of it is ever put there: mincore(2)
 // says which pages are in memory. To a process that may not write to the file it says that all are.
-bool File::is_cached(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+bool File::is_cached(std::uint64_t offset, std::uint64_t bytes) const {
   static const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t begin = offset / page_bytes * page_bytes;
   const std::uint64_t length = offset + bytes - begin;
   if (bytes == 0) return true;
+  std::vector<unsigned char> pages((length + page_bytes - 1) / page_bytes);
   void* map =
       ::mmap(nullptr, length, PROT_READ, MAP_SHARED, descriptor_, static_cast<off_t>(begin));
   if (map == MAP_FAILED) return true;
-  std::vector<unsigned char> pages((length + page_bytes - 1) / page_bytes);
   const bool told = ::mincore(map, length, pages.data()) == 0;
   ::munmap(map, length);
   return !told || std::all_of(pages.begin(), pages.end(),

@@ -73,7 +73,7 @@ class File {
   std::size_t read_some_direct(std::uint64_t offset, std::span<std::byte> out) const;
   void write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const;
   /// True when the page cache holds all of the range, or when that cannot be told.
-  bool is_cached(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  bool is_cached(std::uint64_t offset, std::uint64_t bytes) const;
 
   /// Makes data and size durable (`fdatasync`); `sync_all` with all attributes (`fsync`).
   /// After a failure the file's unsynced contents are unknown: never retry.

@@ -180,7 +180,9 @@ class Job {
                         .replace = true,
                         .retention = retention};
     Model next = model();
+    const bool was_pinned = next.contains(name) && next.at(name).pinned;
     next[name] = saved(now, options);
+    next[name].pinned = was_pinned;  // a pin passes to the checkpoint that replaces
     std::vector<std::string> names = names_;
     std::erase(names, name);
     names.push_back(name);
