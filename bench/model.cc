@@ -35,10 +35,11 @@ std::span<std::byte> Model::tensor(std::size_t i) const {
   return bytes().subspan(i * tensor_bytes_, tensor_bytes_);
 }
 
-void Model::change_all() {
+void Model::change_first(std::size_t tensors) {
   ++stamp_;
   const std::uint64_t every = std::min(kStampEvery, tensor_bytes_);
-  for (std::uint64_t at = 0; at + sizeof(stamp_) <= bytes_; at += every) {
+  const std::uint64_t end = std::min(bytes_, tensors * tensor_bytes_);
+  for (std::uint64_t at = 0; at + sizeof(stamp_) <= end; at += every) {
     const std::uint64_t mark = stamp_ * 0x9E3779B97F4A7C15ULL + at;
     std::memcpy(bytes().data() + at, &mark, sizeof(mark));
   }

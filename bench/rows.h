@@ -36,7 +36,9 @@ class Model {
   std::size_t tensor_count() const noexcept { return state_[0].tensors.size(); }
   std::span<std::byte> bytes() const;
   /// Changes bytes in every 32 KiB, so that no chunk stays as it was.
-  void change_all();
+  void change_all() { change_first(tensor_count()); }
+  /// The same in the first tensors only.
+  void change_first(std::size_t tensors);
 
  private:
   std::uint64_t tensor_bytes_;

@@ -1,4 +1,4 @@
-// Rows 1, 2, 3 and 8: saves.
+// Rows 1 to 5 and 8: saves.
 #include "rows.h"
 
 namespace cairn::bench {
@@ -101,6 +101,44 @@ Row first_save(const Settings& settings) {
   return row;
 }
 
+/// How long the caller of an asynchronous save waits, when the save before it is done.
+Row stall(const Settings& settings, std::string number, std::string title, bool all_changed) {
+  Row row{.number = std::move(number),
+          .title = std::move(title),
+          .conditions =
+              "keep-only 2, steady state; floor: one memcpy of all bytes into touched memory with "
+              "as many threads; the writing behind it is awaited between the rounds"};
+  const auto directory = settings.directory / "stall";
+  std::filesystem::create_directories(directory);
+  Model model(settings.bytes, tensor_bytes(settings));
+  Memory copy(settings.bytes);
+  {
+    Store store(directory / "store");
+    const auto save_behind = [&] {
+      model.change_first(all_changed ? model.tensor_count()
+                                     : std::max<std::size_t>(1, model.tensor_count() / 10));
+      SaveFuture<SaveResult> saving;
+      const double seconds = seconds_of(
+          [&] { saving = store.save_async(model.state(), {.retention = keep_newest(2)}); });
+      saving.get();
+      return seconds;
+    };
+    for (int i = 0; i < kCommitsToSteadyState; ++i) save_behind();
+    take_turns(
+        row,
+        {{.name = "floor: one memcpy",
+          .run = [&] { return memcpy_seconds(copy.span(), model.bytes(), busy_threads()); },
+          .bytes = settings.bytes},
+         {.name = "cairn, until the call returns", .run = save_behind, .bytes = settings.bytes}},
+        settings.rounds);
+    row.at_most("stall, in copies of the bytes",
+                1 / row.speed("cairn, until the call returns", "floor: one memcpy"),
+                all_changed ? 1.25 : 1, "x");
+  }
+  std::filesystem::remove_all(directory);
+  return row;
+}
+
 Row unchanged_save(const Settings& settings) {
   Row row{.number = "3",
           .title = "save, nothing changed",
@@ -174,7 +212,18 @@ Row small_save(const Settings& settings) {
 }  // namespace
 
 std::vector<RowEntry> save_rows() {
-  return {{"1", changed_save}, {"2", first_save}, {"3", unchanged_save}, {"8", small_save}};
+  return {{"1", changed_save},
+          {"2", first_save},
+          {"3", unchanged_save},
+          {"4",
+           [](const Settings& settings) {
+             return stall(settings, "4", "asynchronous save, all changed", true);
+           }},
+          {"5",
+           [](const Settings& settings) {
+             return stall(settings, "5", "asynchronous save, nine tenths unchanged", false);
+           }},
+          {"8", small_save}};
 }
 
 }  // namespace cairn::bench

@@ -49,7 +49,7 @@ struct StoreOptions {
   /// known to be damaged shares. Checkpoints that become whole by it lose the mark of damage. What
   /// the system still holds in memory is checked there, not on the disk.
   /// Cost: reads and hashes that part of the state; an asynchronous save also copies it.
-  std::uint64_t heal_every = 64;
+  std::uint64_t heal_every = 512;
   /// Looks again at everything that is stored, a little at a time, so many bytes a second, on a
   /// thread of its own while the store is open; 0: not at all. Checkpoints that it finds damaged
   /// are marked, so that recovery and retention know, and the log says so. See `Store::scrub`.

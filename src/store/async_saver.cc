@@ -38,7 +38,7 @@ std::span<std::byte> SaveBuffer::take(std::size_t bytes, std::uint64_t max_bytes
     ++slab_;
     at_ = 0;
   }
-  if (slab_ == slabs_.size()) slabs_.emplace_back(std::max(bytes, kSlabBytes));
+  if (slab_ == slabs_.size()) slabs_.push_back(io::huge_buffer(std::max(bytes, kSlabBytes)));
   const auto taken = slabs_[slab_].span().subspan(at_, bytes);
   at_ += bytes;
   taken_bytes_ += bytes;

@@ -14,6 +14,7 @@
 
 #include "catalog/catalog.h"
 #include "io/aligned_buffer.h"
+#include "io/buffer_pool.h"
 #include "pack/pack_file.h"
 #include "store/commit.h"
 #include "store/save.h"
