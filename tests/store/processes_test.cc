@@ -112,23 +112,30 @@ TEST_F(Processes, AKilledWriterDoesNotBlockTheNext) {
 }
 
 TEST_F(Processes, AKilledWriterDoesNotBlockTheNextAlthoughItsChildLivesOn) {
-  int pipe_ends[2];
-  ASSERT_EQ(::pipe(pipe_ends), 0);
+  int until_closed[2];
+  int is_running[2];
+  ASSERT_EQ(::pipe(until_closed), 0);
+  ASSERT_EQ(::pipe(is_running), 0);
   EXPECT_EQ(in_child([&] {
               Store store(path());
+              char byte = 0;
               if (::fork() == 0) {  // a data loader's worker, say
-                ::close(pipe_ends[1]);
-                char byte = 0;
-                [[maybe_unused]] const auto got = ::read(pipe_ends[0], &byte, 1);
+                ::close(until_closed[1]);
+                [[maybe_unused]] auto done = ::write(is_running[1], &byte, 1);
+                done = ::read(until_closed[0], &byte, 1);
                 ::_exit(0);
               }
+              // It drops its copies of the locks before it runs a line of ours, but not before it
+              // runs at all.
+              [[maybe_unused]] const auto got = ::read(is_running[0], &byte, 1);
               ::raise(SIGKILL);
               return 0;
             }),
             -SIGKILL);
   EXPECT_NO_THROW(Store{path()});
-  ::close(pipe_ends[0]);
-  ::close(pipe_ends[1]);
+  for (const int end : {until_closed[0], until_closed[1], is_running[0], is_running[1]}) {
+    ::close(end);
+  }
 }
 
 TEST_F(Processes, AHandleUsedAfterForkSaysSo) {
