@@ -46,11 +46,11 @@ class Repair {
     require_store();
     // A dry run makes no lock file where there is none.
     StoreLocks locks;
-    if (!options_.dry_run || io::path_kind(paths_.lock) != io::PathKind::kAbsent) {
+    const bool has_lock = io::path_kind(paths_.lock) != io::PathKind::kAbsent;
+    if (!has_lock) act("make the lock file anew");
+    if (!options_.dry_run || has_lock) {
       locks = StoreLocks::for_writer(paths_, options_.busy_timeout);
       locks.make_exclusive();
-    } else {
-      act("make the lock file anew");
     }
     const pack::PackFile pack = pack::PackFile::open(
         paths_.pack, options_.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite);

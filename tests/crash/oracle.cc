@@ -135,7 +135,8 @@ void Oracle::judge_parent() const {
         catalog::Catalog::open(store_path() / "catalog.mdb", catalog::Mode::kReadOnly);
     const auto pack = pack::PackFile::open(store_path() / "pack", io::File::Access::kRead);
     const catalog::InfoRow info = catalog.read().info();
-    const format::Slot* parent = pack.read_slots().find(info.parent_sequence);
+    const pack::SlotTable slots = pack.read_slots();
+    const format::Slot* parent = slots.find(info.parent_sequence);
     if (parent == nullptr || parent->root.digest != info.parent_digest) {
       require(info.parent_sequence == 0, "the slot of the committed root's parent is gone");
       return;

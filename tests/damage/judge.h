@@ -39,6 +39,8 @@ class Judge {
     const Holdings* or_holds = nullptr;
     bool may_refuse = false;
     bool must_refuse = false;
+    /// Rows of an older page are right by themselves, and contradict the others: `verify` says so.
+    bool catalog_may_be_told = false;
     std::vector<const Part*> hit{};  // parts of the pack that have changed
     Tensors touched() const;
   };
