@@ -4,7 +4,9 @@
 
 namespace cairn::testing {
 
-Effort::Effort() : seed_(std::random_device()()) {
+// The same selection in every run of the test command, so that what fails there is a change's doing;
+// `./dev prove` draws others.
+Effort::Effort() : seed_(1) {
   if (const char* seed = std::getenv("CAIRN_SEED")) seed_ = std::strtoull(seed, nullptr, 10);
   const char* prove = std::getenv("CAIRN_PROVE");
   const unsigned long seconds = prove == nullptr ? 0 : std::strtoul(prove, nullptr, 10);
