@@ -23,12 +23,11 @@ Error error_of(const std::string& text) {
 
 TEST(PickleMachine, BuildsPlainValues) {
   // pickle.dumps({"a": [1, -2, 300, 2.5, None, True]}, 2)
-  const Pickle pickle =
-      run(std::string("\x80\x02}q\x00X\x01\x00\x00\x00"
-                      "aq\x01]q\x02(K\x01J\xfe\xff\xff\xffM\x2c\x01G\x40\x04\x00"
-                      "\x00\x00\x00\x00\x00N\x88"
-                      "es.",
-                      49));
+  static constexpr char kText[] =
+      "\x80\x02}q\x00X\x01\x00\x00\x00"
+      "aq\x01]q\x02(K\x01J\xfe\xff\xff\xffM\x2c\x01G\x40\x04\x00\x00\x00\x00\x00\x00N\x88"
+      "es.";
+  const Pickle pickle = run(std::string(kText, sizeof(kText) - 1));
   ASSERT_EQ(pickle.root->kind, Kind::kDict);
   ASSERT_EQ(pickle.root->items.size(), 2U);
   EXPECT_EQ(pickle.root->items[0]->text, "a");
