@@ -4,7 +4,8 @@
 
 namespace cairn::testing {
 
-// The same selection in every run of the test command, so that what fails there is a change's doing;
+// The same selection in every run of the test command, so that what fails there is a change's
+// doing;
 // `./dev prove` draws others.
 Effort::Effort() : seed_(1) {
   if (const char* seed = std::getenv("CAIRN_SEED")) seed_ = std::strtoull(seed, nullptr, 10);
