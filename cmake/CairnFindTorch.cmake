@@ -5,6 +5,11 @@
 macro(cairn_find_torch)
   # TorchConfig of pip's torch warns that a static library is absent which nothing needs.
   set(kineto_LIBRARY unused)
+  # TorchConfig asks the system's directories for its other half before its own: a LibTorch that Torch_DIR
+  # names would be linked with Debian's libraries.
+  if(Torch_DIR AND EXISTS "${Torch_DIR}/../Caffe2/Caffe2Config.cmake")
+    get_filename_component(Caffe2_DIR "${Torch_DIR}/../Caffe2" ABSOLUTE)
+  endif()
   find_package(Torch ${ARGN})
 
   # Not TORCH_LIBRARIES: TorchConfig adds to it whatever libc10.so the system's directories hold, so a
