@@ -8,6 +8,7 @@
 #include "format/record.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cairn::format {
 namespace {
@@ -123,23 +124,35 @@ RootEntry decode_entry(const fb::RootEntry& from, std::string_view& names) {
 
 }  // namespace
 
-std::vector<std::byte> encode_root(const Root& root) {
-  check_root(root, kMaxPackBytes, ErrorCode::kInvalidArgument);
-  std::string all_names;
-  for (const RootEntry& entry : root.checkpoints) all_names += entry.name;
-  auto builder = make_builder(
-      kTableRoomBytes + all_names.size() + root.checkpoints.size() * sizeof(fb::RootEntry), "root");
+namespace {
+
+fb::RootEntry raw_entry(const RootEntry& entry) {
+  return {entry.id,
+          entry.sequence,
+          entry.index.offset,
+          entry.index.bytes,
+          copy_digest<fb::Digest>(entry.index_digest),
+          static_cast<std::uint16_t>(entry.name.size()),
+          flags_of(entry),
+          0};
+}
+
+/// Lays out a root of so many checkpoints; `fill` writes their entries and names.
+template <typename Header, typename Fill>
+std::vector<std::byte> lay_out(const Header& root, std::size_t count, std::size_t names_bytes,
+                               const Fill& fill) {
+  auto builder =
+      make_builder(kTableRoomBytes + names_bytes + count * sizeof(fb::RootEntry), "root");
   flatbuffers::Offset<flatbuffers::Vector<const fb::RootEntry*>> checkpoints;
   flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> names;
-  if (!root.checkpoints.empty()) {
-    names = builder.CreateVector(reinterpret_cast<const std::uint8_t*>(all_names.data()),
-                                 all_names.size());
-    checkpoints = builder.CreateVectorOfStructs<fb::RootEntry>(
-        root.checkpoints.size(), [&](std::size_t i, fb::RootEntry* to) {
-          const RootEntry& entry = root.checkpoints[i];
-          *to = fb::RootEntry(entry.id, entry.sequence, entry.index.offset, entry.index.bytes,
-                              copy_digest<fb::Digest>(entry.index_digest),
-                              static_cast<std::uint16_t>(entry.name.size()), flags_of(entry), 0);
+  if (count > 0) {
+    std::uint8_t* name = nullptr;
+    names = builder.CreateUninitializedVector(names_bytes, &name);
+    // All at once, at the first: the builder had room for everything from the start, and neither
+    // vector moves.
+    checkpoints =
+        builder.CreateVectorOfStructs<fb::RootEntry>(count, [&](std::size_t i, fb::RootEntry* to) {
+          if (i == 0) fill(to, name);
         });
   }
   const auto parent_digest = copy_digest<fb::Digest>(root.parent_digest);
@@ -147,12 +160,132 @@ std::vector<std::byte> encode_root(const Root& root) {
   table.add_sequence(root.sequence);
   table.add_parent_sequence(root.parent_sequence);
   table.add_next_id(root.next_id);
-  if (!root.checkpoints.empty()) {
+  if (count > 0) {
     table.add_checkpoints(checkpoints);
     table.add_names(names);
   }
   table.add_parent_digest(&parent_digest);
   return finish(builder, table.Finish(), kIdentifier);
+}
+
+template <typename T>
+T* copy_to(T* to, std::span<const T> from) {
+  if (!from.empty()) std::memcpy(to, from.data(), from.size_bytes());
+  return to + from.size();
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_root(const Root& root) {
+  check_root(root, kMaxPackBytes, ErrorCode::kInvalidArgument);
+  std::size_t names_bytes = 0;
+  for (const RootEntry& entry : root.checkpoints) names_bytes += entry.name.size();
+  return lay_out(root, root.checkpoints.size(), names_bytes,
+                 [&](fb::RootEntry* to, std::uint8_t* name) {
+                   for (const RootEntry& entry : root.checkpoints) {
+                     *to++ = raw_entry(entry);
+                     name = std::copy(entry.name.begin(), entry.name.end(), name);
+                   }
+                 });
+}
+
+namespace {
+
+/// A piece of the list that stays as it is, with its names.
+struct Run {
+  std::span<const fb::RootEntry> entries{};
+  std::span<const std::uint8_t> names{};
+};
+
+/// What is left of a list without the checkpoints in `removed`.
+std::vector<Run> runs_without(std::span<const fb::RootEntry> entries,
+                              std::span<const std::uint8_t> names,
+                              std::span<const std::uint64_t> removed) {
+  std::vector<Run> runs;
+  for (const std::uint64_t id : removed) {
+    std::size_t at = 0;
+    std::size_t name_at = 0;
+    for (; at < entries.size() && entries[at].id() < id; ++at) name_at += entries[at].name_bytes();
+    if (at == entries.size() || entries[at].id() != id) {
+      fail(ErrorCode::kInvalidArgument, "the root has no checkpoint {} to remove", id);
+    }
+    runs.push_back({entries.first(at), names.first(name_at)});
+    names = names.subspan(name_at + entries[at].name_bytes());
+    entries = entries.subspan(at + 1);
+  }
+  runs.push_back({entries, names});
+  return runs;
+}
+
+/// The checks of `check_root` that concern the one that is new.
+void check_added(const RootChange& change, std::span<const Run> others) {
+  constexpr ErrorCode kCode = ErrorCode::kInvalidArgument;
+  const RootEntry& added = *change.added;
+  check_root({.sequence = change.sequence,
+              .parent_sequence = change.parent_sequence,
+              .parent_digest = change.parent_digest,
+              .next_id = change.next_id,
+              .checkpoints = {added}},
+             kMaxPackBytes, kCode);
+  for (Run run : others) {
+    for (const fb::RootEntry& entry : run.entries) {
+      if (entry.id() >= added.id) {
+        fail(kCode, "the root's checkpoint ids are not ascending: {} after {}", added.id,
+             entry.id());
+      }
+      if (added.index.offset < entry.index_offset() + entry.index_bytes() &&
+          entry.index_offset() < added.index.offset + added.index.bytes) {
+        fail(kCode, "the indexes of checkpoints {} and {} overlap at {}", entry.id(), added.id,
+             std::max(entry.index_offset(), added.index.offset));
+      }
+      if (as_text(run.names.first(entry.name_bytes())) == added.name) {
+        fail(kCode, "two checkpoints in the root have the name {}", base::quoted(added.name));
+      }
+      run.names = run.names.subspan(entry.name_bytes());
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::byte> encode_next_root(std::span<const std::byte> payload,
+                                        const RootChange& change) {
+  const auto& from = *flatbuffers::GetRoot<fb::Root>(payload.data());
+  const std::span<const fb::RootEntry> entries = elements(from.checkpoints(), "checkpoints");
+  if (change.next_id < from.next_id() || change.sequence <= from.sequence()) {
+    fail(ErrorCode::kInvalidArgument, "the next root's id or sequence goes back");
+  }
+  const std::vector<Run> runs =
+      runs_without(entries, elements(from.names(), "names"), change.removed);
+  if (change.added) check_added(change, runs);
+  std::size_t count = change.added ? 1 : 0;
+  std::size_t names_bytes = change.added ? change.added->name.size() : 0;
+  for (const Run& run : runs) {
+    count += run.entries.size();
+    names_bytes += run.names.size();
+  }
+  return lay_out(change, count, names_bytes, [&](fb::RootEntry* const first, std::uint8_t* name) {
+    fb::RootEntry* end = first;
+    for (const Run& run : runs) {
+      end = copy_to(end, run.entries);
+      name = copy_to(name, run.names);
+    }
+    for (const RootChange::Flags& flags : change.flags) {
+      fb::RootEntry* const at = std::lower_bound(
+          first, end, flags.id,
+          [](const fb::RootEntry& entry, std::uint64_t id) { return entry.id() < id; });
+      if (at == end || at->id() != flags.id) {
+        fail(ErrorCode::kInvalidArgument, "the root has no checkpoint {} to change", flags.id);
+      }
+      *at = fb::RootEntry(at->id(), at->sequence(), at->index_offset(), at->index_bytes(),
+                          at->index_digest(), at->name_bytes(),
+                          flags_of({.pinned = flags.pinned, .damaged = flags.damaged}), 0);
+    }
+    if (change.added) {
+      *end = raw_entry(*change.added);
+      std::copy(change.added->name.begin(), change.added->name.end(), name);
+    }
+  });
 }
 
 Root decode_root(std::span<const std::byte> payload, std::uint64_t max_end) {

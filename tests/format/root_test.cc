@@ -7,7 +7,9 @@
 #include "format/record.h"
 #include "raw_index.h"
 
+#include <algorithm>
 #include <functional>
+#include <random>
 #include <string>
 
 namespace cairn::format {
@@ -118,6 +120,108 @@ TEST(Root, TakesLittleMoreThanItsEntries) {
   }
   root.next_id = 110;
   EXPECT_LE(encode_root(root).size(), before + 100 * (sizeof(fb::RootEntry) + 8) + 8);
+}
+
+/// The root after a change, made the plain way.
+Root next_of(const Root& root, const RootChange& change) {
+  Root next{.sequence = change.sequence,
+            .parent_sequence = change.parent_sequence,
+            .parent_digest = change.parent_digest,
+            .next_id = change.next_id};
+  for (const RootEntry& e : root.checkpoints) {
+    if (std::find(change.removed.begin(), change.removed.end(), e.id) != change.removed.end()) {
+      continue;
+    }
+    next.checkpoints.push_back(e);
+    for (const RootChange::Flags& flags : change.flags) {
+      if (flags.id != e.id) continue;
+      next.checkpoints.back().pinned = flags.pinned;
+      next.checkpoints.back().damaged = flags.damaged;
+    }
+  }
+  if (change.added) next.checkpoints.push_back(*change.added);
+  return next;
+}
+
+RootChange some_change() {
+  return {.sequence = 10, .parent_sequence = 9, .parent_digest = some_digest(9), .next_id = 11};
+}
+
+TEST(Root, OfTheNextCommitIsMadeFromTheOneBefore) {
+  std::mt19937_64 random(7);
+  Root root = some_root();
+  std::vector<std::byte> payload = encode_root(root);
+  for (int step = 0; step < 500; ++step) {
+    RootChange change{.sequence = root.sequence + 1 + random() % 2,
+                      .parent_sequence = root.sequence,
+                      .parent_digest = base::xxh3_128(payload),
+                      .next_id = root.next_id + random() % 2};
+    for (const RootEntry& e : root.checkpoints) {
+      if (random() % 8 == 0) {
+        change.removed.push_back(e.id);
+      } else if (random() % 4 == 0) {
+        change.flags.push_back(
+            {.id = e.id, .pinned = random() % 2 == 0, .damaged = random() % 2 == 0});
+      }
+    }
+    if (random() % 4 != 0) {
+      const std::uint64_t id = change.next_id++;
+      change.added = entry(id, std::string(1 + random() % 9, 'n') + std::to_string(id));
+      change.added->pinned = random() % 2 == 0;
+      change.added->sequence = change.sequence;
+    }
+    root = next_of(root, change);
+    payload = encode_next_root(payload, change);
+    ASSERT_EQ(payload, encode_root(root)) << "step " << step;
+  }
+}
+
+TEST(Root, OfTheNextCommitMayBeEmptyAndBeginFromAnEmptyOne) {
+  RootChange change = some_change();
+  change.removed = {1, 4, 5};
+  const auto empty = encode_next_root(encode_root(some_root()), change);
+  EXPECT_EQ(empty, encode_root(next_of(some_root(), change)));
+  RootChange again = some_change();
+  again.sequence = 11;
+  again.next_id = 12;
+  again.added = entry(11, "first");
+  EXPECT_EQ(encode_next_root(empty, again), encode_root(next_of({}, again)));
+}
+
+TEST(Root, OfTheNextCommitRefusesWhatContradictsTheOneBefore) {
+  const auto refused = [](const std::function<void(RootChange&)>& make, std::string_view text) {
+    RootChange change = some_change();
+    make(change);
+    expect_error(ErrorCode::kInvalidArgument, text,
+                 [&] { encode_next_root(encode_root(some_root()), change); });
+  };
+  const auto adding = [&](const std::function<void(RootEntry&)>& make, std::string_view text) {
+    refused(
+        [&](RootChange& change) {
+          change.added = entry(10, "ten");
+          make(*change.added);
+        },
+        text);
+  };
+  refused([](RootChange& c) { c.removed = {3}; }, "no checkpoint 3 to remove");
+  refused([](RootChange& c) { c.removed = {4, 4}; }, "no checkpoint 4 to remove");
+  refused([](RootChange& c) { c.flags = {{.id = 3}}; }, "no checkpoint 3 to change");
+  refused(
+      [](RootChange& c) {
+        c.removed = {4};
+        c.flags = {{.id = 4}};
+      },
+      "no checkpoint 4 to change");
+  refused([](RootChange& c) { c.sequence = 9; }, "goes back");
+  refused([](RootChange& c) { c.next_id = 9; }, "goes back");
+  adding([](RootEntry& e) { e.id = 5; }, "ids are not ascending: 5 after 5");
+  adding([](RootEntry& e) { e.id = 11; }, "next id 11 is not above the last id 11");
+  adding([](RootEntry& e) { e.name = "four"; }, "two checkpoints in the root have the name");
+  adding([](RootEntry& e) { e.name = "a/b"; }, "holds a '/'");
+  adding([](RootEntry& e) { e.sequence = 11; }, "checkpoint 10 has sequence 11");
+  adding([](RootEntry& e) { e.index.offset = kDataBegin + 9 * kAlignment; },
+         "the indexes of checkpoints 4 and 10 overlap");
+  adding([](RootEntry& e) { ++e.index.offset; }, "not at a multiple of");
 }
 
 TEST(Root, RefusesSequencesThatContradictEachOther) {
