@@ -192,7 +192,7 @@ void ReadTransaction::for_each_free(const std::function<void(const FreeRow&)>& v
   });
 }
 
-void ReadTransaction::check_rows() const {
+std::vector<CheckpointRow> ReadTransaction::check_rows() const {
   const InfoRow row = info();
   const auto fail = [&](const std::string& what) {
     throw Error(ErrorCode::kDamaged, "the catalog is damaged: " + what, {.path = state_->path()});
@@ -202,17 +202,20 @@ void ReadTransaction::check_rows() const {
                      id()));
   }
   if (state_->rows(Table::kInfo) != 1) fail("table info has more than one row");
-  std::uint64_t checkpoints = 0;
-  for_each_checkpoint([&](const CheckpointRow& checkpoint) {
-    ++checkpoints;
+  std::vector<CheckpointRow> checkpoints;
+  state_->for_each(Table::kCheckpoints, [&](Bytes key, Bytes value) {
+    const CheckpointRow& checkpoint =
+        checkpoints.emplace_back(state_->decoded([&] { return decode_checkpoint(key, value); }));
     if (checkpoint_by_name(checkpoint.name) != checkpoint.id) {
       fail(fmt::format("the name {} does not lead to checkpoint {}", base::quoted(checkpoint.name),
                        checkpoint.id));
     }
   });
-  if (state_->rows(Table::kNames) != checkpoints) fail("there are names without a checkpoint");
+  if (state_->rows(Table::kNames) != checkpoints.size())
+    fail("there are names without a checkpoint");
   for_each_chunk([](const ChunkKey&, const ChunkRow&) {});
   for_each_free([](const FreeRow&) {});
+  return checkpoints;
 }
 
 // ---- writing -----------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ CommitOutcome WriteTransaction::commit(int* system_errno) {
 
 Catalog::Catalog(std::shared_ptr<Environment> environment) : environment_(std::move(environment)) {}
 
-Catalog Catalog::open(const std::filesystem::path& file, Mode mode) {
+Catalog Catalog::open(const std::filesystem::path& file, Mode mode, Vetted* vetted) {
   if (io::path_kind(file) == io::PathKind::kDirectory) {
     throw Error(ErrorCode::kDamaged, "a directory stands where the catalog should be",
                 {.path = file});
@@ -294,7 +297,10 @@ Catalog Catalog::open(const std::filesystem::path& file, Mode mode) {
     if (!vet_snapshot(environment->file(), transaction.id())) continue;
     environment->check_table_count(transaction.get());
     if (!environment->has_tables()) environment->open_tables(transaction.get(), false);
-    view.check_rows();
+    std::vector<CheckpointRow> checkpoints = view.check_rows();
+    if (vetted != nullptr) {
+      *vetted = {.transaction = view.id(), .checkpoints = std::move(checkpoints)};
+    }
     if (!environment->has_tables()) {
       const int result = transaction.commit();
       if (result != 0) fail_lmdb(result, "cannot open the catalog", file);

@@ -68,8 +68,9 @@ class ReadTransaction {
   friend class Catalog;
   struct State;
   explicit ReadTransaction(std::unique_ptr<State> state);
-  /// Every row against its checksum, and what they say of each other. Errors: damaged.
-  void check_rows() const;
+  /// Every row against its checksum, and what they say of each other. Returns the checkpoints.
+  /// Errors: damaged.
+  std::vector<CheckpointRow> check_rows() const;
   std::unique_ptr<State> state_;
 };
 
@@ -109,6 +110,12 @@ class WriteTransaction : public ReadTransaction {
   using ReadTransaction::ReadTransaction;
 };
 
+/// What vetting a catalog has read already, for a caller who needs it next.
+struct Vetted {
+  std::uint64_t transaction = 0;             // that of the snapshot
+  std::vector<CheckpointRow> checkpoints{};  // ascending by id
+};
+
 /// An open catalog. Copies share the environment, which closes with the last of them and of their
 /// transactions. Threads: safe at once; one write transaction at a time (a second one waits).
 class Catalog {
@@ -124,7 +131,7 @@ class Catalog {
   /// process has it open without locks, or by a name beside which another lock file lies; or it
   /// changes faster than it can be vetted). Cost: a walk over every page and row of the file; see
   /// vetting.h.
-  static Catalog open(const std::filesystem::path& file, Mode mode);
+  static Catalog open(const std::filesystem::path& file, Mode mode, Vetted* vetted = nullptr);
 
   /// Makes a new catalog file, which must not exist, with empty tables. Not yet durable as a name.
   static Catalog create(const std::filesystem::path& file);

@@ -299,6 +299,11 @@ format::Root PackFile::read_root_copy(const Extent& copy, const ChunkId& digest,
   }
 }
 
+void PackFile::check_root_copy(const Extent& copy, const ChunkId& digest) const {
+  io::AlignedBuffer storage;
+  read_record(copy, RecordType::kRoot, digest, storage);
+}
+
 format::Root PackFile::read_root(const format::RootLocation& root, std::uint64_t data_end) const {
   try {
     return read_root_copy(root.first, root.digest, data_end);

@@ -98,6 +98,8 @@ class PackFile {
   /// One copy of a root. Errors: damaged; truncated; unsupported_version; io.
   format::Root read_root_copy(const format::Extent& copy, const format::ChunkId& digest,
                               std::uint64_t data_end) const;
+  /// Only whether its bytes are those of the digest. Errors: as `read_root_copy`.
+  void check_root_copy(const format::Extent& copy, const format::ChunkId& digest) const;
   /// The first copy that is good. Errors: those of the second copy when both are bad.
   format::Root read_root(const format::RootLocation& root, std::uint64_t data_end) const;
   /// An index. `data_end` bounds its extents. Errors: damaged; truncated; unsupported_version; io.

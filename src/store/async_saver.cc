@@ -185,7 +185,7 @@ SaveResult AsyncSaver::change_aside(const std::function<SaveResult()>& make) {
 std::vector<ChunkKey> AsyncSaver::chunks_of_damaged() const {
   std::vector<ChunkKey> keys;
   const std::uint64_t data_end = catalog_.read().info().data_end;
-  for (const format::RootEntry& entry : writer_.damaged_entries()) {
+  for (const catalog::CheckpointRow& entry : writer_.damaged_rows()) {
     try {
       const auto index = pack_.read_index(entry.index, entry.index_digest, data_end);
       for (const format::ChunkRef& chunk : index.chunks) {

@@ -1,6 +1,11 @@
 #include "store/checks.h"
 
+#include "base/checked.h"
+
+#include <algorithm>
 #include <cstddef>
+#include <optional>
+#include <utility>
 
 namespace cairn::store {
 
@@ -39,20 +44,25 @@ void check_length(const StorePaths& paths, const pack::PackFile& pack,
               {.path = paths.pack, .offset = pack_bytes});
 }
 
-format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
-                        const pack::SlotTable& slots, const catalog::InfoRow& info,
-                        std::vector<std::string>& notes) {
-  std::optional<format::Root> root;
+namespace {
+
+/// Reads both copies of the committed root by `read`, which throws for a bad one.
+template <typename Read>
+void check_root_copies(const StorePaths& paths, const pack::PackFile& pack,
+                       const pack::SlotTable& slots, const catalog::InfoRow& info,
+                       std::vector<std::string>& notes, const Read& read) {
+  bool any_good = false;
   for (const format::Extent* copy : {&info.root.first, &info.root.second}) {
     try {
-      root = pack.read_root_copy(*copy, info.root.digest, info.data_end);
+      read(*copy);
+      any_good = true;
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
       notes.push_back(std::string("a copy of the root is damaged; opening for writing mends it: ") +
                       error.what());
     }
   }
-  if (!root) {
+  if (!any_good) {
     throw Error(ErrorCode::kDamaged,
                 "both copies of the root are damaged; run `cairn repair` to write them anew from "
                 "the catalog",
@@ -63,6 +73,17 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
   for (std::string& text : lost_slots(is_there ? slots : pack.read_slots(), info)) {
     notes.push_back(std::move(text) + "; opening for writing mends it");
   }
+}
+
+}  // namespace
+
+format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
+                        const pack::SlotTable& slots, const catalog::InfoRow& info,
+                        std::vector<std::string>& notes) {
+  std::optional<format::Root> root;
+  check_root_copies(paths, pack, slots, info, notes, [&](const format::Extent& copy) {
+    root = pack.read_root_copy(copy, info.root.digest, info.data_end);
+  });
   return *root;
 }
 
@@ -84,39 +105,92 @@ std::vector<std::string> lost_slots(const pack::SlotTable& slots, const catalog:
   return lost;
 }
 
-void check_listing(const StorePaths& paths, const format::Root& root,
-                   const catalog::ReadTransaction& view) {
-  const catalog::InfoRow info = view.info();
-  bool same = root.sequence == info.sequence && root.next_id == info.next_id &&
-              root.parent_sequence == info.parent_sequence &&
-              root.parent_digest == info.parent_digest;
-  std::size_t position = 0;
-  view.for_each_checkpoint([&](const catalog::CheckpointRow& row) {
-    if (position >= root.checkpoints.size()) {
-      same = false;
-      return;
-    }
-    // Not the mark of known damage: a rebuild may have set it before it wrote a root of its own.
-    const format::RootEntry& entry = root.checkpoints[position++];
-    same = same && entry.id == row.id && entry.sequence == row.sequence && entry.name == row.name &&
-           entry.pinned == row.pinned && entry.index == row.index &&
-           entry.index_digest == row.index_digest;
-  });
-  if (same && position == root.checkpoints.size()) return;
+format::RootEntry entry_of(const catalog::CheckpointRow& row) {
+  return {.id = row.id,
+          .sequence = row.sequence,
+          .name = row.name,
+          .pinned = row.pinned,
+          .damaged = row.damaged,
+          .index = row.index,
+          .index_digest = row.index_digest};
+}
+
+std::vector<catalog::CheckpointRow> read_rows(const catalog::ReadTransaction& view) {
+  std::vector<catalog::CheckpointRow> rows;
+  view.for_each_checkpoint([&](const catalog::CheckpointRow& row) { rows.push_back(row); });
+  return rows;
+}
+
+std::vector<std::byte> encode_root_of(const catalog::InfoRow& info,
+                                      std::span<const catalog::CheckpointRow> rows) {
+  format::Root root{.sequence = info.sequence,
+                    .parent_sequence = info.parent_sequence,
+                    .parent_digest = info.parent_digest,
+                    .next_id = info.next_id};
+  root.checkpoints.reserve(rows.size());
+  for (const catalog::CheckpointRow& row : rows) root.checkpoints.push_back(entry_of(row));
+  return format::encode_root(root);
+}
+
+void check_listing(const StorePaths& paths, const format::Root& root, const catalog::InfoRow& info,
+                   std::span<const catalog::CheckpointRow> rows) {
+  const bool same_state = root.sequence == info.sequence && root.next_id == info.next_id &&
+                          root.parent_sequence == info.parent_sequence &&
+                          root.parent_digest == info.parent_digest;
+  const auto is_same = [](const format::RootEntry& listed, const catalog::CheckpointRow& row) {
+    format::RootEntry entry = entry_of(row);
+    // A rebuild may have set the mark of known damage before it wrote a root of its own.
+    entry.damaged = listed.damaged;
+    return entry == listed;
+  };
+  if (same_state && std::equal(root.checkpoints.begin(), root.checkpoints.end(), rows.begin(),
+                               rows.end(), is_same)) {
+    return;
+  }
   throw Error(ErrorCode::kDamaged,
               "the catalog and the root that it points to list different checkpoints; run `cairn "
               "repair`",
               {.path = paths.catalog});
 }
 
+namespace {
+
+/// The payload of the committed root, if the rows make it; else nothing, whatever the reason.
+std::optional<std::vector<std::byte>> committed_root_of(
+    const catalog::InfoRow& info, std::span<const catalog::CheckpointRow> rows) {
+  try {
+    std::vector<std::byte> payload = encode_root_of(info, rows);
+    const bool fits = std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
+      return base::range_fits(row.index.offset, row.index.bytes, info.data_end);
+    });
+    if (fits && base::xxh3_128(payload) == info.root.digest) return payload;
+  } catch (const Error&) {  // The rows make no root; what is wrong with them is told elsewhere.
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::vector<std::string> check_store(const StorePaths& paths, const pack::PackFile& pack,
                                      const pack::SlotTable& slots,
-                                     const catalog::ReadTransaction& view) {
+                                     const catalog::ReadTransaction& view,
+                                     std::vector<catalog::CheckpointRow> rows, Listing* listing) {
   std::vector<std::string> notes;
   const catalog::InfoRow info = view.info();
   check_identity(paths, pack, slots, info);
   check_length(paths, pack, info);
-  check_listing(paths, check_root(paths, pack, slots, info, notes), view);
+  auto payload = committed_root_of(info, rows);
+  if (payload) {
+    check_root_copies(paths, pack, slots, info, notes, [&](const format::Extent& copy) {
+      pack.check_root_copy(copy, info.root.digest);
+    });
+  } else {
+    check_listing(paths, check_root(paths, pack, slots, info, notes), info, rows);
+  }
+  if (listing != nullptr) {
+    if (!payload) payload = encode_root_of(info, rows);
+    *listing = {.rows = std::move(rows), .root_payload = *std::move(payload)};
+  }
   return notes;
 }
 

@@ -11,8 +11,10 @@
 
 #include <cairn/error.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +47,19 @@ void check_identity(const StorePaths& paths, const pack::PackFile& pack,
 void check_length(const StorePaths& paths, const pack::PackFile& pack,
                   const catalog::InfoRow& info);
 
+/// The checkpoints that a snapshot of the catalog lists. They are many perhaps, so opening reads
+/// them once, and hands them on.
+struct Listing {
+  std::vector<catalog::CheckpointRow> rows{};  // ascending by id
+  std::vector<std::byte> root_payload{};       // what `format::encode_root` makes of them
+};
+
+std::vector<catalog::CheckpointRow> read_rows(const catalog::ReadTransaction& view);
+format::RootEntry entry_of(const catalog::CheckpointRow& row);
+/// The payload of the root that lists `rows`. Errors: invalid_argument.
+std::vector<std::byte> encode_root_of(const catalog::InfoRow& info,
+                                      std::span<const catalog::CheckpointRow> rows);
+
 /// Reads both copies of the committed root; one good copy is enough. Two bad ones are an error,
 /// although the catalog alone would do: a store that lost its catalog next could not be brought
 /// back. Adds to `notes` what is damaged but does no harm yet.
@@ -58,13 +73,19 @@ format::Root check_root(const StorePaths& paths, const pack::PackFile& pack,
 std::vector<std::string> lost_slots(const pack::SlotTable& slots, const catalog::InfoRow& info);
 
 /// Errors: damaged when root and catalog list different checkpoints.
-void check_listing(const StorePaths& paths, const format::Root& root,
-                   const catalog::ReadTransaction& view);
+void check_listing(const StorePaths& paths, const format::Root& root, const catalog::InfoRow& info,
+                   std::span<const catalog::CheckpointRow> rows);
 
-/// All of the above. Returns the notes.
+/// All of the above, for the rows that `view` has. Returns the notes, and the listing in `listing`
+/// unless it is null.
+///
+/// Where the root that the rows make has the digest of the committed one, both list the same, and
+/// the copies in the pack are read for their digest alone.
 std::vector<std::string> check_store(const StorePaths& paths, const pack::PackFile& pack,
                                      const pack::SlotTable& slots,
-                                     const catalog::ReadTransaction& view);
+                                     const catalog::ReadTransaction& view,
+                                     std::vector<catalog::CheckpointRow> rows,
+                                     Listing* listing = nullptr);
 
 /// The note for a root that is newer than the catalog, or nothing.
 std::optional<std::string> stranded_note(const pack::SlotTable& slots,

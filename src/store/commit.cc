@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "format/names.h"
 #include "format/record.h"
-#include "store/checks.h"
 #include "store/references.h"
 
 #include <cairn/error.h>
@@ -19,6 +18,7 @@
 namespace cairn::store {
 
 using base::round_up;
+using catalog::CheckpointRow;
 using catalog::ChunkKey;
 using format::Extent;
 using format::kAlignment;
@@ -30,16 +30,6 @@ namespace {
 /// The pack keeps room for so many roots behind its end, so that deletions work on a full disk:
 /// each writes two copies, and the space of a freed one comes back with the second commit after.
 constexpr std::uint64_t kRootsKeptBack = 8;
-
-format::RootEntry entry_of(const catalog::CheckpointRow& row) {
-  return {.id = row.id,
-          .sequence = row.sequence,
-          .name = row.name,
-          .pinned = row.pinned,
-          .damaged = row.damaged,
-          .index = row.index,
-          .index_digest = row.index_digest};
-}
 
 }  // namespace
 
@@ -61,13 +51,11 @@ struct Writer::Plan {
   std::uint64_t transaction = 0;  // LMDB's id of this commit
   bool adds = false;
 
-  format::Root root{};
-  std::vector<CheckpointInfo> infos{};
+  format::RootChange root{};
   std::vector<std::byte> root_payload{};
   std::vector<std::byte> index_payload{};
-  std::optional<catalog::CheckpointRow> new_row{};
-  std::set<std::uint64_t> changed_flags{};
-  std::vector<std::uint64_t> removed{};
+  std::unique_ptr<const catalog::CheckpointRow> new_row{};
+  std::map<std::uint64_t, std::unique_ptr<catalog::CheckpointRow>> changed_rows{};  // by id
 
   ReferenceChanges references{};
   std::vector<Extent> released{};
@@ -77,18 +65,16 @@ struct Writer::Plan {
 };
 
 Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
-               std::uint64_t heal_every)
+               std::uint64_t heal_every, std::optional<Listing> listing)
     : pack_(pack), catalog_(catalog), log_(std::move(log)), heal_every_(heal_every), healer_(pack) {
   const catalog::ReadTransaction view = catalog.read();
   info_ = view.info();
-  root_ = {.sequence = info_.sequence,
-           .parent_sequence = info_.parent_sequence,
-           .parent_digest = info_.parent_digest,
-           .next_id = info_.next_id};
-  view.for_each_checkpoint([&](const catalog::CheckpointRow& row) {
-    root_.checkpoints.push_back(entry_of(row));
-    infos_.push_back(info_of(row));
-  });
+  if (!listing) {
+    listing.emplace(Listing{.rows = read_rows(view)});
+    listing->root_payload = encode_root_of(info_, listing->rows);
+  }
+  root_payload_ = std::move(listing->root_payload);
+  list_ = CheckpointList(std::move(listing->rows));
   load_free_space(view);
   slots_ = pack.read_slots();
   highest_sequence_ = std::max(info_.sequence, slots_.highest_sequence());
@@ -122,16 +108,18 @@ void Writer::poison(std::string why) {
 }
 
 std::vector<CheckpointInfo> Writer::checkpoints() const {
-  const std::lock_guard lock(infos_mutex_);
-  return infos_;
+  const std::lock_guard lock(list_mutex_);
+  std::vector<CheckpointInfo> infos;
+  infos.reserve(list_.rows().size());
+  for (const auto& row : list_.rows()) infos.push_back(info_of(*row));
+  return infos;
 }
 
-std::vector<format::RootEntry> Writer::damaged_entries() const {
+std::vector<catalog::CheckpointRow> Writer::damaged_rows() const {
   const std::lock_guard lock(mutex_);
-  std::vector<format::RootEntry> damaged;
-  std::copy_if(root_.checkpoints.begin(), root_.checkpoints.end(), std::back_inserter(damaged),
-               [](const format::RootEntry& entry) { return entry.damaged; });
-  return damaged;
+  std::vector<catalog::CheckpointRow> rows;
+  for (const catalog::CheckpointRow* row : list_.damaged()) rows.push_back(*row);
+  return rows;
 }
 
 HealingTurn Writer::healing_turn() const {
@@ -196,6 +184,10 @@ void Writer::publish(const Change& change, SaveResult& result) {
   if (CAIRN_MUTANT(kTruncationBeforeCommit) && change.compact) {
     pack_.file().resize(plan.slot.data_end);
   }
+  {
+    const std::lock_guard lock(list_mutex_);
+    list_.reserve_one_more();
+  }
   write_pack(plan);
   record_in_catalog(plan);
   if (CAIRN_MUTANT(kCommitBeforeFlush)) pack_.sync();
@@ -216,7 +208,7 @@ struct Writer::Choice {
   bool comes_and_goes = false;
 };
 
-Writer::Choice Writer::choose(const Change& change) const {
+Writer::Choice Writer::choose(const Change& change, const catalog::ReadTransaction& view) const {
   Choice choice{.add = change.add, .going = {change.remove.begin(), change.remove.end()}};
   if (change.add == nullptr) return choice;
   const NewCheckpoint& add = *change.add;
@@ -226,23 +218,20 @@ Writer::Choice Writer::choose(const Change& change) const {
   coming.created_unix_ns = add.created_unix_ns;
   coming.meta = add.meta;
   coming.name = add.name;
-  const auto taken = [&](std::string_view name) {
-    return std::find_if(infos_.begin(), infos_.end(),
-                        [&](const CheckpointInfo& info) { return info.name == name; });
-  };
   if (coming.name.empty()) {
     coming.name = "ckpt-" + std::to_string(coming.id);
-    while (taken(coming.name) != infos_.end()) coming.name += '+';
+    while (view.checkpoint_by_name(coming.name)) coming.name += '+';
   }
-  if (const auto holder = taken(coming.name); holder != infos_.end()) {
+  if (const auto holder = view.checkpoint_by_name(coming.name)) {
     if (!add.replace) {
       throw Error(ErrorCode::kAlreadyExists,
                   "a checkpoint named " + base::quoted(coming.name) + " exists (id " +
-                      std::to_string(holder->id) + "); choose another name, or set replace",
+                      std::to_string(*holder) + "); choose another name, or set replace",
                   {.path = pack_.path().parent_path()});
     }
-    coming.pinned = holder->pinned;
-    choice.going.insert(holder->id);
+    const CheckpointRow* before = list_.find(*holder);
+    coming.pinned = before != nullptr && before->pinned;
+    choice.going.insert(*holder);
   }
   const format::IndexSummary summary =
       format::summarize({.meta = add.meta, .recoverables = add.recoverables});
@@ -251,8 +240,8 @@ Writer::Choice Writer::choose(const Change& change) const {
   coming.logical_bytes = summary.logical_bytes;
   if (change.retention) {
     std::vector<CheckpointInfo> newest_first{coming};
-    for (auto info = infos_.rbegin(); info != infos_.rend(); ++info) {
-      if (!choice.going.contains(info->id)) newest_first.push_back(*info);
+    for (auto row = list_.rows().rbegin(); row != list_.rows().rend(); ++row) {
+      if (!choice.going.contains((*row)->id)) newest_first.push_back(info_of(**row));
     }
     for (const std::uint64_t id : change.retention(newest_first)) choice.going.insert(id);
     choice.comes_and_goes = choice.going.erase(coming.id) > 0;
@@ -264,7 +253,7 @@ Writer::Choice Writer::choose(const Change& change) const {
 std::vector<std::uint64_t> Writer::deletes_of(const NewCheckpoint& add,
                                               const RetentionCallback& retention) const {
   const std::lock_guard lock(mutex_);
-  const Choice choice = choose({.add = &add, .retention = retention});
+  const Choice choice = choose({.add = &add, .retention = retention}, catalog_.read());
   std::vector<std::uint64_t> ids(choice.going.begin(), choice.going.end());
   if (choice.comes_and_goes) ids.push_back(choice.coming.id);
   return ids;
@@ -276,50 +265,47 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
                .parent_digest = info_.root.digest,
                .next_id = info_.next_id};
 
-  Choice choice = choose(change);
+  const catalog::ReadTransaction view = catalog_.read();
+  const Choice choice = choose(change, view);
   const NewCheckpoint* add = choice.add;
   const CheckpointInfo& coming = choice.coming;
-  std::set<std::uint64_t>& going = choice.going;
   if (choice.comes_and_goes) {
     result.deleted.push_back(coming.id);
     plan.root.next_id = coming.id + 1;  // the caller is told this id
   }
   if (change.add != nullptr) result.saved = coming;
 
-  std::vector<const format::RootEntry*> removed;
-  for (std::size_t i = 0; i < infos_.size(); ++i) {
-    if (going.erase(infos_[i].id) > 0) {
-      removed.push_back(&root_.checkpoints[i]);
-      plan.removed.push_back(infos_[i].id);
-      plan.released.push_back(root_.checkpoints[i].index);
-      result.deleted.push_back(infos_[i].id);
-    } else {
-      plan.root.checkpoints.push_back(root_.checkpoints[i]);
-      plan.infos.push_back(infos_[i]);
-    }
-  }
-  if (!going.empty()) {
-    throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(*going.begin()),
+  const auto require = [&](bool exists, std::uint64_t id) {
+    if (exists) return;
+    throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(id),
                 {.path = pack_.path().parent_path()});
+  };
+  std::vector<const CheckpointRow*> removed;
+  for (const std::uint64_t id : choice.going) {
+    const CheckpointRow* row = list_.find(id);
+    require(row != nullptr, id);
+    removed.push_back(row);
+    plan.root.removed.push_back(id);
+    plan.released.push_back(row->index);
+    result.deleted.push_back(id);
   }
-  for (const Change::Flags& flags : change.flags) {
-    if (!set_flags(flags, plan)) {
-      throw Error(ErrorCode::kNotFound, "no checkpoint has id " + std::to_string(flags.id),
-                  {.path = pack_.path().parent_path()});
-    }
-  }
+  for (const Change::Flags& flags : change.flags) require(set_flags(flags, plan), flags.id);
 
-  const catalog::ReadTransaction view = catalog_.read();
   plan.references = ReferenceChanges(view);
   if (add != nullptr) {
     plan.adds = true;
-    plan.infos.push_back(coming);
     for (const ChunkContent& chunk : add->chunks) plan.references.add(chunk.key);
   }
-  plan.references.remove_checkpoints(pack_, info_.data_end, removed, plan.root.checkpoints);
+  plan.references.remove_checkpoints(pack_, info_.data_end, removed, [&] {
+    std::vector<const CheckpointRow*> remaining;
+    for (const auto& row : list_.rows()) {
+      if (!choice.going.contains(row->id)) remaining.push_back(row.get());
+    }
+    return remaining;
+  });
   if (add != nullptr) {
-    plan_healing(*add, plan, result);
-    plan_new_checkpoint(*add, plan, result);
+    plan_healing(*add, coming.id, plan, result);
+    plan_new_checkpoint(*add, coming, plan, result);
   }
   for (const Extent& extent : plan.references.freed_extents()) plan.released.push_back(extent);
   plan_root(plan, change.compact);
@@ -332,20 +318,19 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
 }
 
 // False for a checkpoint that is not there, or goes.
-bool Writer::set_flags(const Change::Flags& flags, Plan& plan) {
-  const auto at = std::find_if(plan.infos.begin(), plan.infos.end(),
-                               [&](const CheckpointInfo& info) { return info.id == flags.id; });
-  if (at == plan.infos.end()) return false;
-  format::RootEntry& entry =
-      plan.root.checkpoints[static_cast<std::size_t>(at - plan.infos.begin())];
-  at->pinned = entry.pinned = flags.pinned.value_or(entry.pinned);
-  at->damaged = entry.damaged = flags.damaged.value_or(entry.damaged);
-  plan.changed_flags.insert(flags.id);
+bool Writer::set_flags(const Change::Flags& flags, Plan& plan) const {
+  const CheckpointRow* before = list_.find(flags.id);
+  const auto& gone = plan.root.removed;
+  if (before == nullptr || std::binary_search(gone.begin(), gone.end(), flags.id)) return false;
+  auto& row = plan.changed_rows[flags.id];
+  if (!row) row = std::make_unique<CheckpointRow>(*before);
+  row->pinned = flags.pinned.value_or(row->pinned);
+  row->damaged = flags.damaged.value_or(row->damaged);
   return true;
 }
 
-void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
-  const CheckpointInfo& info = plan.infos.back();
+void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo& info, Plan& plan,
+                                 SaveResult& result) {
   format::Index index{.id = info.id,
                       .sequence = info.sequence,
                       .name = info.name,
@@ -372,41 +357,47 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResul
   const Extent extent = free_space_.allocate(kRecordHeaderBytes + plan.index_payload.size());
   plan.writes.push_back(pack::record_write(RecordType::kIndex, extent, info.sequence, pack_.uuid(),
                                            plan.index_payload));
-  plan.new_row = catalog::CheckpointRow{.id = info.id,
-                                        .sequence = info.sequence,
-                                        .name = info.name,
-                                        .pinned = info.pinned,
-                                        .index = extent,
-                                        .index_digest = digest,
-                                        .summary = format::summarize(index)};
-  plan.root.checkpoints.push_back(entry_of(*plan.new_row));
+  plan.new_row =
+      std::make_unique<const CheckpointRow>(CheckpointRow{.id = info.id,
+                                                          .sequence = info.sequence,
+                                                          .name = info.name,
+                                                          .pinned = info.pinned,
+                                                          .index = extent,
+                                                          .index_digest = digest,
+                                                          .summary = format::summarize(index)});
+  plan.root.added = entry_of(*plan.new_row);
   plan.root.next_id = info.id + 1;
 }
 
 // A job that recovered from the checkpoint before a damaged one soon saves the same bytes again.
 // Without a look at what is stored, its new checkpoint would share the rotten chunk and be damaged,
 // too.
-void Writer::plan_healing(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
-  const HealingTurn turn = healing_turn_of(plan.infos.back().id);
-  const bool any_damaged = std::any_of(root_.checkpoints.begin(), root_.checkpoints.end(),
-                                       [](const format::RootEntry& e) { return e.damaged; });
+void Writer::plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan,
+                          SaveResult& result) {
+  const HealingTurn turn = healing_turn_of(id);
+  const std::vector<const CheckpointRow*> damaged = list_.damaged();
   SharedChunks shared;
   for (const ChunkContent& chunk : add.chunks) {
-    if (!chunk.fill || !(any_damaged || turn.includes(chunk.key))) continue;
+    if (!chunk.fill || (damaged.empty() && !turn.includes(chunk.key))) continue;
     if (const auto row = plan.references.stored(chunk.key)) {
       shared.emplace(chunk.key, SharedChunk{.row = *row, .fill = &chunk.fill});
     }
   }
   if (shared.empty()) return;
-  Healing healing = healer_.plan(shared, turn, root_.checkpoints, info_.data_end);
+  Healing healing = healer_.plan(shared, turn, damaged, info_.data_end);
   result.healed_chunks = healing.writes.size();
   std::move(healing.writes.begin(), healing.writes.end(), std::back_inserter(plan.writes));
-  for (const std::uint64_t id : healing.whole) set_flags({.id = id, .damaged = false}, plan);
+  for (const std::uint64_t whole : healing.whole) {
+    set_flags({.id = whole, .damaged = false}, plan);
+  }
   plan.notes = std::move(healing.notes);
 }
 
 void Writer::plan_root(Plan& plan, bool compact) {
-  plan.root_payload = format::encode_root(plan.root);
+  for (const auto& [id, row] : plan.changed_rows) {
+    plan.root.flags.push_back({.id = id, .pinned = row->pinned, .damaged = row->damaged});
+  }
+  plan.root_payload = format::encode_next_root(root_payload_, plan.root);
   const format::ChunkId digest = base::xxh3_128(plan.root_payload);
   format::RootLocation location{.digest = digest};
   for (Extent* copy : {&location.first, &location.second}) {
@@ -504,16 +495,8 @@ void Writer::record_in_catalog(const Plan& plan) {
                 "who writes to this store",
                 {.path = catalog_.path()});
   }
-  for (const std::uint64_t id : plan.removed) change.erase_checkpoint(id);
-  for (const std::uint64_t id : plan.changed_flags) {
-    catalog::CheckpointRow row = *change.checkpoint(id);
-    const auto entry = std::lower_bound(
-        plan.root.checkpoints.begin(), plan.root.checkpoints.end(), id,
-        [](const format::RootEntry& a, std::uint64_t wanted) { return a.id < wanted; });
-    row.pinned = entry->pinned;
-    row.damaged = entry->damaged;
-    change.put_checkpoint(row);
-  }
+  for (const std::uint64_t id : plan.root.removed) change.erase_checkpoint(id);
+  for (const auto& [id, row] : plan.changed_rows) change.put_checkpoint(*row);
   if (plan.new_row) change.put_checkpoint(*plan.new_row);
   for (const auto& [key, row] : plan.references.changed_rows()) {
     if (row.references == 0) {
@@ -559,7 +542,7 @@ void Writer::record_in_catalog(const Plan& plan) {
 // ---- step 6
 // -------------------------------------------------------------------------------------------
 
-void Writer::take_over(Plan& plan) {
+void Writer::take_over(Plan& plan) noexcept {
   info_.sequence = plan.root.sequence;
   info_.next_id = plan.root.next_id;
   info_.root = plan.slot.root;
@@ -567,10 +550,12 @@ void Writer::take_over(Plan& plan) {
   info_.parent_digest = plan.root.parent_digest;
   info_.data_end = plan.slot.data_end;
   info_.transaction = plan.transaction;
-  root_ = std::move(plan.root);
+  root_payload_.swap(plan.root_payload);
   {
-    const std::lock_guard lock(infos_mutex_);
-    infos_ = std::move(plan.infos);
+    const std::lock_guard lock(list_mutex_);
+    for (const std::uint64_t id : plan.root.removed) list_.erase(id);
+    for (auto& [id, row] : plan.changed_rows) list_.replace(std::move(row));
+    if (plan.new_row) list_.append(std::move(plan.new_row));
   }
   free_space_.finish();
   free_space_is_stale_ = false;

@@ -20,6 +20,8 @@
 #include "format/root.h"
 #include "pack/free_space.h"
 #include "pack/pack_file.h"
+#include "store/checkpoint_list.h"
+#include "store/checks.h"
 #include "store/healing.h"
 
 #include <cairn/store.h>
@@ -71,9 +73,10 @@ struct Change {
 class Writer {
  public:
   /// Takes the committed state from the catalog. `pack` and `catalog` outlive the writer.
-  /// `heal_every`: as `StoreOptions` says.
+  /// `heal_every`: as `StoreOptions` says. `listing`: of the committed state; read if there is
+  /// none.
   Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
-         std::uint64_t heal_every = 0);
+         std::uint64_t heal_every = 0, std::optional<Listing> listing = {});
 
   /// Makes a change durable. Errors: as `Store::save` says.
   SaveResult commit(const Change& change);
@@ -96,7 +99,7 @@ class Writer {
   /// All checkpoints, ascending by id. Waits for no commit.
   std::vector<CheckpointInfo> checkpoints() const;
   /// Those that are known to be damaged.
-  std::vector<format::RootEntry> damaged_entries() const;
+  std::vector<catalog::CheckpointRow> damaged_rows() const;
 
  private:
   struct Plan;
@@ -107,12 +110,13 @@ class Writer {
   void renew_free_space();
   void publish(const Change& change, SaveResult& result);
   void publish_nothing();
-  Choice choose(const Change& change) const;
+  Choice choose(const Change& change, const catalog::ReadTransaction& view) const;
   void plan(const Change& change, Plan& plan, SaveResult& result);
-  void plan_new_checkpoint(const NewCheckpoint& add, Plan& plan, SaveResult& result);
+  void plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo& info, Plan& plan,
+                           SaveResult& result);
   /// Writes good bytes over stored ones that are not; see healing.h.
-  void plan_healing(const NewCheckpoint& add, Plan& plan, SaveResult& result);
-  static bool set_flags(const Change::Flags& flags, Plan& plan);
+  void plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan, SaveResult& result);
+  bool set_flags(const Change::Flags& flags, Plan& plan) const;
   HealingTurn healing_turn_of(std::uint64_t id) const { return {.every = heal_every_, .id = id}; }
   void plan_root(Plan& plan, bool compact);
   void reserve_space(const Plan& plan);
@@ -120,7 +124,7 @@ class Writer {
   static std::uint64_t bytes_kept_back(std::uint64_t root_bytes);
   void write_pack(Plan& plan);
   void record_in_catalog(const Plan& plan);
-  void take_over(Plan& plan);
+  void take_over(Plan& plan) noexcept;
   void poison(std::string why);
   std::uint32_t free_slot() const;
 
@@ -133,9 +137,9 @@ class Writer {
   mutable std::mutex mutex_;
   std::string poisoned_;  // why, when it is
   catalog::InfoRow info_;
-  format::Root root_;
-  std::vector<CheckpointInfo> infos_;  // in step with root_.checkpoints
-  mutable std::mutex infos_mutex_;     // for those who read `infos_` during a commit
+  std::vector<std::byte> root_payload_;
+  CheckpointList list_;
+  mutable std::mutex list_mutex_;  // for those who read `list_` during a commit
   pack::FreeSpace free_space_;
   bool free_space_is_stale_ = false;  // a commit that was cut short has changed it
   pack::SlotTable slots_;

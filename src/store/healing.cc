@@ -36,20 +36,20 @@ std::string chunk_problem(const pack::PackFile& pack, const ChunkRef& chunk) {
 }
 
 Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
-                     std::span<const format::RootEntry> checkpoints, std::uint64_t data_end) {
+                     std::span<const catalog::CheckpointRow* const> known_damaged,
+                     std::uint64_t data_end) {
   std::set<ChunkKey> wanted;
   for (const auto& [key, chunk] : shared) {
     if (turn.includes(key)) wanted.insert(key);
   }
   struct Damaged {
-    const format::RootEntry* entry = nullptr;
+    const catalog::CheckpointRow* row = nullptr;
     format::Index index{};
   };
   std::vector<Damaged> damaged;
-  for (const format::RootEntry& entry : checkpoints) {
-    if (!entry.damaged) continue;
+  for (const catalog::CheckpointRow* row : known_damaged) {
     try {
-      Damaged one{.entry = &entry, .index = read_index_of(pack_, entry, data_end)};
+      Damaged one{.row = row, .index = read_index_of(pack_, *row, data_end)};
       bool is_shared = false;
       for (const ChunkRef& chunk : one.index.chunks) {
         const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
@@ -89,7 +89,7 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
     return wanted.contains(key) && shared.at(key).row.offset == chunk.offset;
   };
   for (const Damaged& one : damaged) {
-    const std::uint64_t id = one.entry->id;
+    const std::uint64_t id = one.row->id;
     const auto is_bad = [&](const ChunkRef& chunk) {
       return !becomes_good(chunk) && !chunk_problem(pack_, chunk).empty();
     };
@@ -102,7 +102,7 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
     }
     still_bad_.erase(id);
     healing.whole.push_back(id);
-    healing.notes.push_back("checkpoint " + base::quoted(one.entry->name) + " (id " +
+    healing.notes.push_back("checkpoint " + base::quoted(one.row->name) + " (id " +
                             std::to_string(id) + ") was damaged and is whole again");
   }
   return healing;

@@ -17,7 +17,6 @@
 
 #include "catalog/rows.h"
 #include "format/index.h"
-#include "format/root.h"
 #include "pack/pack_file.h"
 
 #include <cstdint>
@@ -58,10 +57,11 @@ class Healer {
   /// `pack` outlives the healer.
   explicit Healer(const pack::PackFile& pack) : pack_(pack) {}
 
-  /// Looks at the stored chunks among `shared` that `turn` includes or that a damaged checkpoint of
-  /// `checkpoints` holds. Errors: io (not for a chunk that the disk cannot read).
+  /// Looks at the stored chunks among `shared` that `turn` includes or that one of
+  /// `known_damaged` holds. Errors: io (not for a chunk that the disk cannot read).
   Healing plan(const SharedChunks& shared, const HealingTurn& turn,
-               std::span<const format::RootEntry> checkpoints, std::uint64_t data_end);
+               std::span<const catalog::CheckpointRow* const> known_damaged,
+               std::uint64_t data_end);
 
  private:
   const pack::PackFile& pack_;

@@ -123,9 +123,10 @@ class Opening {
         pack::PackFile::open(paths_.pack, io::File::Access::kRead, options_.direct_io);
     catalog::Catalog catalog = [&] {
       try {
-        return catalog::Catalog::open(paths_.catalog, options_.assume_no_writer
-                                                          ? catalog::Mode::kReadOnlyNoLock
-                                                          : catalog::Mode::kReadOnly);
+        return catalog::Catalog::open(
+            paths_.catalog,
+            options_.assume_no_writer ? catalog::Mode::kReadOnlyNoLock : catalog::Mode::kReadOnly,
+            &vetted_);
       } catch (const Error& error) {
         if (!a_rebuild_helps(error)) throw;
         throw Error(ErrorCode::kDamaged,
@@ -137,7 +138,9 @@ class Opening {
     // In this order: a slot that is there names a parent that the catalog already has.
     const pack::SlotTable slots = pack.read_slots();
     const catalog::ReadTransaction view = catalog.read();
-    for (std::string& text : check_store(paths_, pack, slots, view)) note(std::move(text));
+    for (std::string& text : check_store(paths_, pack, slots, view, rows_of(view))) {
+      note(std::move(text));
+    }
     if (auto text = stranded_note(slots, view.info().sequence);
         text && !locks.another_writer_is_active()) {
       note(std::move(*text));
@@ -182,10 +185,11 @@ class Opening {
     catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
     bool stranded = false;
     bool roots_damaged = false;
+    Listing listing;
     {
       const pack::SlotTable slots = pack.read_slots();
       const catalog::ReadTransaction view = catalog.read();
-      for (std::string& text : check_store(paths_, pack, slots, view)) {
+      for (std::string& text : check_store(paths_, pack, slots, view, rows_of(view), &listing)) {
         note(std::move(text));
         roots_damaged = true;
       }
@@ -196,8 +200,9 @@ class Opening {
       }
     }
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
-    handle->writer_ = std::make_unique<Writer>(handle->pack_, handle->catalog_,
-                                               handle->options_.log, handle->options_.heal_every);
+    handle->writer_ =
+        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log,
+                                 handle->options_.heal_every, std::move(listing));
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
@@ -218,7 +223,8 @@ class Opening {
   catalog::Catalog open_or_rebuild_catalog(StoreLocks& locks, const pack::PackFile& pack) {
     std::string why;
     try {
-      catalog::Catalog catalog = catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+      catalog::Catalog catalog =
+          catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite, &vetted_);
       // Where a writer was killed right after its commit, and a reader keeps LMDB's lock file
       // alive, LMDB goes on showing readers the commit before, until the dead writer's lock is
       // taken: only that makes it look at its meta pages again (mdb_mutex_failed).
@@ -246,7 +252,13 @@ class Opening {
       for (const std::string& text : chosen->notes) note(text);
       if (aside) note("the old catalog was kept as " + base::quoted(aside->filename().string()));
     }
-    return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite);
+    return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite, &vetted_);
+  }
+
+  /// The rows that vetting read, unless a commit came between.
+  std::vector<catalog::CheckpointRow> rows_of(const catalog::ReadTransaction& view) {
+    if (vetted_.transaction != view.id()) return read_rows(view);
+    return std::move(vetted_.checkpoints);
   }
 
   bool has_pack() const { return io::path_kind(paths_.pack) != PathKind::kAbsent; }
@@ -302,6 +314,7 @@ class Opening {
   StorePaths paths_;
   StoreOptions options_;
   OpenReport report_;
+  catalog::Vetted vetted_;
 };
 
 std::shared_ptr<StoreHandle> StoreHandle::open(const std::filesystem::path& directory,

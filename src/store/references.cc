@@ -10,10 +10,10 @@
 
 namespace cairn::store {
 
+using catalog::CheckpointRow;
 using catalog::ChunkKey;
 using catalog::ChunkRow;
 using format::Extent;
-using format::RootEntry;
 
 #ifdef CAIRN_MUTANTS
 namespace {
@@ -41,11 +41,11 @@ void ReferenceChanges::add(const ChunkKey& key) {
 }
 
 void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
-                                          std::span<const RootEntry* const> removed,
-                                          std::span<const RootEntry> remaining) {
+                                          std::span<const CheckpointRow* const> removed,
+                                          const RowsOf& remaining) {
   std::vector<format::Index> indexes;
   indexes.reserve(removed.size());
-  for (const RootEntry* entry : removed) {
+  for (const CheckpointRow* entry : removed) {
     try {
       indexes.push_back(read_index_of(pack, *entry, data_end));
     } catch (const Error& error) {
@@ -71,11 +71,11 @@ void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint6
 // The index of a checkpoint that goes is lost, so which chunks it held is known only from what the
 // others hold.
 void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_end,
-                               std::span<const RootEntry> remaining) {
+                               const RowsOf& remaining) {
   std::unordered_map<ChunkKey, std::uint64_t, KeyHash> held;
-  for (const RootEntry& entry : remaining) {
+  for (const CheckpointRow* entry : remaining()) {
     try {
-      const auto index = read_index_of(pack, entry, data_end);
+      const auto index = read_index_of(pack, *entry, data_end);
       for (const format::ChunkRef& chunk : index.chunks) {
         ++held[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
       }
@@ -84,8 +84,8 @@ void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_en
       throw Error(ErrorCode::kDamaged,
                   "several indexes are damaged, so it cannot be known which chunks are in use; "
                   "run `cairn repair --drop-damaged`. One of them is that of checkpoint " +
-                      std::to_string(entry.id),
-                  {.path = pack.path(), .offset = entry.index.offset});
+                      std::to_string(entry->id),
+                  {.path = pack.path(), .offset = entry->index.offset});
     }
   }
   view_->for_each_chunk([&](const ChunkKey& key, const ChunkRow& row) {

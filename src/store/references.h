@@ -3,7 +3,6 @@
 
 #include "catalog/catalog.h"
 #include "format/index.h"
-#include "format/root.h"
 #include "pack/pack_file.h"
 
 #include <cstdint>
@@ -29,12 +28,15 @@ class ReferenceChanges {
   /// zero by definition.
   void add(const catalog::ChunkKey& key);
 
+  /// Asked for only when it is needed: to list all checkpoints is work.
+  using RowsOf = std::function<std::vector<const catalog::CheckpointRow*>()>;
+
   /// Takes away the references of `removed`, whose indexes are read from the pack. When one of
   /// these indexes is damaged, or contradicts the catalog, all counts are made anew from the
   /// indexes of `remaining`. Errors: damaged when the counts cannot be known; io.
   void remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
-                          std::span<const format::RootEntry* const> removed,
-                          std::span<const format::RootEntry> remaining);
+                          std::span<const catalog::CheckpointRow* const> removed,
+                          const RowsOf& remaining);
 
   /// The row of a chunk that `add` was called for and that is stored.
   std::optional<catalog::ChunkRow> stored(const catalog::ChunkKey& key) const;
@@ -62,8 +64,7 @@ class ReferenceChanges {
   };
 
   Count& count_of(const catalog::ChunkKey& key);
-  void recount(const pack::PackFile& pack, std::uint64_t data_end,
-               std::span<const format::RootEntry> remaining);
+  void recount(const pack::PackFile& pack, std::uint64_t data_end, const RowsOf& remaining);
 
   const catalog::ReadTransaction* view_ = nullptr;
   std::unordered_map<catalog::ChunkKey, Count, KeyHash> counts_;

@@ -134,7 +134,8 @@ class Repair {
         if (!is_damage(error)) throw;
         notes.push_back(error.what());
       }
-      if (root) check_listing(paths_, *root, view);
+      std::vector<CheckpointRow> rows = read_rows(view);
+      if (root) check_listing(paths_, *root, info, rows);
       for (const std::string& error : slots.errors) {
         if (!error.empty()) notes.push_back("a root slot is damaged: " + error);
       }
@@ -145,7 +146,7 @@ class Repair {
       }
       supersede = !notes.empty() || slots.highest_sequence() > info.sequence;
       data_end_ = info.data_end;
-      view.for_each_checkpoint([&](const CheckpointRow& row) { rows_.push_back(row); });
+      rows_ = std::move(rows);
     } catch (const Error& error) {
       if (!is_damage(error) && error.code() != ErrorCode::kNotFound) throw;
       why_rebuild_ = error.what();

@@ -212,7 +212,7 @@ class StoreCheck : public ContentsCheck {
   /// Counts, places and free space, as the indexes say and as the catalog says.
   void check_catalog() {
     try {
-      for (const std::string& note : check_store(paths_, pack_, slots_, view_)) {
+      for (const std::string& note : check_store(paths_, pack_, slots_, view_, read_rows(view_))) {
         report_.notes.push_back(note);
       }
     } catch (const Error& error) {
