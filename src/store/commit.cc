@@ -441,15 +441,24 @@ std::uint64_t Writer::bytes_kept_back(std::uint64_t root_bytes) {
 void Writer::reserve_space(const Plan& plan) {
   if (!plan.adds) return;  // a deletion lives on what earlier saves kept back
   const std::uint64_t kept_back = bytes_kept_back(kRecordHeaderBytes + plan.root_payload.size());
+  const std::uint64_t end = free_space_.data_end() + kept_back;
+  // Reserving what is reserved already would change nothing but the file's times, for which the
+  // flush that follows would have to write the file system's journal.
+  if (end <= reserved_end_) {
+    catalog_.reserve_for_deletion();
+    return;
+  }
   const io::File& file = pack_.file();
   const std::uint64_t file_bytes = file.bytes();
   const std::uint64_t begin = std::min(info_.data_end, file_bytes);
   try {
-    file.reserve(begin, free_space_.data_end() + kept_back - begin);
+    file.reserve(begin, end - begin);
+    reserved_end_ = end;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNoSpace) throw;
     // A part may have been reserved: it goes back, and what deletions need stays.
     file.resize(file_bytes);
+    reserved_end_ = 0;
     try {
       file.reserve(begin, kept_back);
     } catch (const Error&) {

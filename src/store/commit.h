@@ -142,6 +142,7 @@ class Writer {
   mutable std::mutex list_mutex_;  // for those who read `list_` during a commit
   pack::FreeSpace free_space_;
   bool free_space_is_stale_ = false;  // a commit that was cut short has changed it
+  std::uint64_t reserved_end_ = 0;    // up to here the disk has room for the pack, as far as known
   pack::SlotTable slots_;
   std::uint64_t highest_sequence_ = 0;
   bool must_supersede_ = false;

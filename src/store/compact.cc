@@ -37,6 +37,7 @@ CompactReport Writer::compact() {
 
   const auto reader = catalog_.oldest_reader();
   if (!reader || reader->transaction >= info_.transaction) {
+    reserved_end_ = 0;
     if (info_.data_end < file.bytes()) file.resize(info_.data_end);
     try {
       file.reserve(info_.data_end, bytes_kept_back(info_.root.first.bytes));
