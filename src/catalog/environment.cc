@@ -270,7 +270,9 @@ void Environment::open(bool is_new) {
   for (;;) {
     const int result = try_open(map_bytes);
     if (result == 0) break;
-    if (result == ENOMEM && map_bytes / 2 >= least_bytes) {
+    // Valgrind answers EINVAL to a map that it has no room for.
+    const bool too_large = result == ENOMEM || result == EINVAL;
+    if (too_large && map_bytes / 2 >= least_bytes) {
       map_bytes /= 2;
     } else if (result != EINTR || ++interruptions > 100) {
       fail_to_open(result);
