@@ -9,10 +9,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <optional>
 #include <string>
-#include <tuple>
+#include <unordered_map>
 
 namespace cairn::store {
 
@@ -66,8 +65,9 @@ struct Place {
   std::uint32_t offset_in_chunk = 0;
 };
 
-using MemoryIdentity =
-    std::tuple<const void*, DType, std::vector<std::int64_t>, std::vector<std::int64_t>>;
+bool is_same_memory(const TensorInput& a, const TensorInput& b) noexcept {
+  return a.data == b.data && a.dtype == b.dtype && a.shape == b.shape && a.strides == b.strides;
+}
 
 /// Lays the tensors of one recoverable after another into chunks.
 class Layout {
@@ -77,14 +77,17 @@ class Layout {
   Place place(const TensorInput& tensor, std::uint64_t bytes) {
     if (bytes == 0) return {};
     if (tensor.source) return lay(tensor, bytes);
-    MemoryIdentity identity{tensor.data, tensor.dtype, tensor.shape, tensor.strides};
-    const auto known = places_.find(identity);
-    if (known != places_.end()) return known->second;
+    const auto [begin, end] = known_.equal_range(tensor.data);
+    for (auto at = begin; at != end; ++at) {
+      if (is_same_memory(*at->second.tensor, tensor)) return at->second.place;
+    }
     const Place place = lay(tensor, bytes);
-    places_.emplace(std::move(identity), place);
+    known_.emplace(tensor.data, Known{.tensor = &tensor, .place = place});
     return place;
   }
 
+  /// So many tensors come.
+  void reserve(std::size_t tensors) { known_.reserve(known_.size() + tensors); }
   void end_recoverable() { open_chunk_.reset(); }
 
   std::vector<PlannedChunk> take_chunks() { return std::move(chunks_); }
@@ -127,7 +130,11 @@ class Layout {
   std::uint64_t chunk_bytes_;
   std::vector<PlannedChunk> chunks_;
   std::optional<std::size_t> open_chunk_;  // of the small tensors
-  std::map<MemoryIdentity, Place> places_;
+  struct Known {
+    const TensorInput* tensor = nullptr;
+    Place place{};
+  };
+  std::unordered_multimap<const void*, Known> known_;  // by address
 };
 
 template <typename T, typename Name>
@@ -135,8 +142,10 @@ std::vector<const T*> sorted_by(const std::vector<T>& items, Name name) {
   std::vector<const T*> sorted;
   sorted.reserve(items.size());
   for (const T& item : items) sorted.push_back(&item);
-  std::sort(sorted.begin(), sorted.end(),
-            [&](const T* a, const T* b) { return name(*a) < name(*b); });
+  const auto before = [&](const T* a, const T* b) { return name(*a) < name(*b); };
+  if (!std::is_sorted(sorted.begin(), sorted.end(), before)) {
+    std::sort(sorted.begin(), sorted.end(), before);
+  }
   return sorted;
 }
 
@@ -162,6 +171,7 @@ CutState cut(const CheckpointState& state, std::uint64_t chunk_bytes) {
     out.name = recoverable->name;
     out.values = recoverable->values;
     out.tensors.reserve(recoverable->tensors.size());
+    layout.reserve(recoverable->tensors.size());
     tensor_count += recoverable->tensors.size();
     if (tensor_count > format::kMaxTensors) {
       throw Error(ErrorCode::kInvalidArgument,
