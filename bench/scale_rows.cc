@@ -232,6 +232,92 @@ Row many_checkpoints(const Settings& settings) {
   return row;
 }
 
+// ---- scale: many chunks -------------------------------------------------------------------------
+
+/// A store with so many checkpoints of a hundred chunks each, all of them its own.
+class Hoard {
+ public:
+  Hoard(const std::filesystem::path& directory, std::size_t checkpoints)
+      : directory_(directory), model_(kChunks * kBytes, kBytes), store_(std::in_place, directory) {
+    for (std::size_t i = 0; i < kChunks; ++i) {  // Each recoverable begins a chunk of its own.
+      RecoverableState& one = state_.emplace_back();
+      one.name = std::to_string(i);
+      one.tensors.push_back(model_.state()[0].tensors[i]);
+    }
+    for (std::size_t i = 0; i < checkpoints; ++i) save();
+  }
+
+  double save() {
+    model_.change_all();
+    return seconds_of([&] { ids_.push_back(store_->save(state_).saved.id); });
+  }
+  double delete_one() {
+    const auto middle = ids_.begin() + static_cast<std::ptrdiff_t>(ids_.size() / 2);
+    const std::array<std::uint64_t, 1> id{*middle};
+    ids_.erase(middle);
+    return seconds_of([&] { store_->remove(id); });
+  }
+  double find() const {
+    return seconds_of([&] { store_->open(ids_[ids_.size() / 3]).read(0); });
+  }
+  double reopen() {
+    store_.reset();
+    return seconds_of([&] { store_.emplace(directory_); });
+  }
+  std::uint64_t chunks() const { return store_->stat().chunks; }
+  std::uint64_t pack_bytes() const { return store_->stat().pack_bytes; }
+
+ private:
+  static constexpr std::size_t kChunks = 100;
+  static constexpr std::uint64_t kBytes = 4096;
+  std::filesystem::path directory_;
+  Model model_;
+  CheckpointState state_;
+  std::optional<Store> store_;
+  std::vector<std::uint64_t> ids_;
+};
+
+Row many_chunks(const Settings& settings) {
+  const std::size_t many = settings.quick ? 50 : 10'000;
+  Row row{.number = "scale",
+          .title = fmt::format("the same work in a store of 10 and of {} checkpoints", many),
+          .conditions = "each checkpoint: a hundred chunks of 4 KiB, all new"};
+  const auto directory = settings.directory / "scale";
+  std::filesystem::create_directories(directory);
+  {
+    Hoard few(directory / "few", 10);
+    Hoard lots(directory / "many", many);
+    row.state("chunks in the large one", static_cast<double>(lots.chunks()), "");
+    row.state("its pack", static_cast<double>(lots.pack_bytes()) / (1 << 30), "GiB");
+    const int turns = settings.rounds * 10;
+    take_turns(row,
+               {{.name = "save, few", .run = [&] { return few.save(); }},
+                {.name = "save, many", .run = [&] { return lots.save(); }}},
+               turns);
+    take_turns(row,
+               {{.name = "delete one, few", .run = [&] { return few.delete_one(); }},
+                {.name = "delete one, many", .run = [&] { return lots.delete_one(); }}},
+               turns);
+    take_turns(row,
+               {{.name = "open one and read a tensor, few", .run = [&] { return few.find(); }},
+                {.name = "open one and read a tensor, many", .run = [&] { return lots.find(); }}},
+               turns);
+    take_turns(row,
+               {{.name = "open the store, few", .run = [&] { return few.reopen(); }},
+                {.name = "open the store, many", .run = [&] { return lots.reopen(); }}},
+               settings.rounds);
+    for (const char* what : {"save", "delete one", "open one and read a tensor"}) {
+      row.state(fmt::format("{}, many in few", what),
+                1 / row.speed(fmt::format("{}, many", what), fmt::format("{}, few", what)), "x");
+    }
+    row.state("opening the store, a chunk",
+              median(row.of("open the store, many")) * 1e6 / static_cast<double>(lots.chunks()),
+              "us");
+  }
+  std::filesystem::remove_all(directory);
+  return row;
+}
+
 // ---- row 11: memory -----------------------------------------------------------------------------
 
 /// Bytes resident now, or at most since `reset_peak`. Source: proc(5), VmRSS, VmHWM, clear_refs.
@@ -299,7 +385,11 @@ int memory_of(const std::string& what, const Settings& settings) {
 }
 
 std::vector<RowEntry> scale_rows() {
-  return {{"9", many_tensors}, {"kept", kept_chunks}, {"10", many_checkpoints}, {"11", memory}};
+  return {{"9", many_tensors},
+          {"kept", kept_chunks},
+          {"10", many_checkpoints},
+          {"scale", many_chunks},
+          {"11", memory}};
 }
 
 }  // namespace cairn::bench
