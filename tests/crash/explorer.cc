@@ -1,5 +1,7 @@
 #include "crash/explorer.h"
 
+#include "crash/legal_states.h"
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -9,14 +11,6 @@
 #include <unistd.h>
 
 namespace cairn::crash {
-namespace {
-
-/// The text of the lock file is advice, and nobody flushes it.
-bool is_advice(std::string_view name) {
-  return name == "lock";
-}
-
-}  // namespace
 
 FastDirectory::FastDirectory() {
   const std::filesystem::path memory = "/dev/shm";

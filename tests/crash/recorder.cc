@@ -72,10 +72,6 @@ Determinism::~Determinism() {
   seeded.reset();
 }
 
-bool Recorder::is_left_out(std::string_view path) {
-  return path.ends_with("-lock");
-}
-
 Recorder::Recorder(std::filesystem::path directory, Interference interference)
     : directory_(std::move(directory)), interference_(std::move(interference)) {
   if (active != nullptr) throw std::logic_error("one recorder at a time");

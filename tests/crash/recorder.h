@@ -48,8 +48,6 @@ class Recorder {
   /// Ends and returns the log. Errors: std::runtime_error when something has escaped.
   EventLog finish();
 
-  static bool is_left_out(std::string_view path);
-
  private:
   friend struct Wraps;
   struct Open {

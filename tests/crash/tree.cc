@@ -79,6 +79,14 @@ void write_tree(const Tree& tree, const std::filesystem::path& directory) {
   for (const auto& [path, bytes] : tree.files) write_bytes(directory / path, bytes);
 }
 
+bool is_advice(std::string_view name) {
+  return name == "lock";
+}
+
+bool is_left_out(std::string_view path) {
+  return path.ends_with("-lock");
+}
+
 Tree replay(const EventLog& log) {
   Disk disk(NameRule::kStrict);
   for (const Event& event : log) disk.apply(event);

@@ -29,6 +29,11 @@ Tree read_tree(const std::filesystem::path& directory,
 /// Makes a real directory hold the tree and nothing else.
 void write_tree(const Tree& tree, const std::filesystem::path& directory);
 
+/// The text of a store's lock file is advice, and nobody flushes it.
+bool is_advice(std::string_view name);
+/// What LMDB keeps in its lock file lasts as long as its processes, and is left out of logs.
+bool is_left_out(std::string_view path);
+
 /// What the directory holds when every event has happened.
 Tree replay(const EventLog& log);
 /// Events that make a tree out of nothing, durably.

@@ -61,25 +61,4 @@ struct Recording {
 Recording record(std::span<const Operation> operations, const std::filesystem::path& directory,
                  const Interference& interference = {});
 
-/// What may be found after a crash.
-struct Legal {
-  std::vector<std::size_t> models{};                  // by their number
-  std::vector<std::size_t> models_without_catalog{};  // when the catalog is lost, too
-  bool store_exists = false;                          // making it was acknowledged
-};
-
-/// Follows a log's notes.
-class LegalStates {
- public:
-  void apply(const Event& event);
-  Legal now() const;
-
- private:
-  std::size_t acknowledged_ = 0;
-  std::vector<std::size_t> in_flight_{};  // one or none
-  bool will_fail_ = false;
-  std::vector<std::size_t> doubtful_{};  // failed, and not superseded yet
-  bool store_exists_ = false;
-};
-
 }  // namespace cairn::crash
