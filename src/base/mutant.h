@@ -21,6 +21,10 @@ enum class Mutant {
   kOneRootCopy,
   kRowChecksumsIgnored,
   kChunkDigestsIgnored,
+  kAcknowledgedBeforeCommit,
+  kAsyncSaveOvertaken,
+  kHealedAfterFlush,
+  kChangedTensorsSaved,
 };
 
 inline Mutant active_mutant = Mutant::kNone;

@@ -1,6 +1,7 @@
 #include "store/async_saver.h"
 
 #include "base/digest.h"
+#include "base/mutant.h"
 #include "io/fork_guard.h"
 #include "store/checks.h"
 
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <semaphore>
 #include <string>
 #include <system_error>
 #include <unordered_map>
@@ -27,6 +29,10 @@ struct KeyHash {
     return base::DigestHash{}(key.id) ^ key.plain_bytes;
   }
 };
+
+#ifdef CAIRN_MUTANTS
+std::binary_semaphore overtaken(0);
+#endif
 
 }  // namespace
 
@@ -160,6 +166,14 @@ void AsyncSaver::throw_untold() {
 
 SaveResult AsyncSaver::change(const std::function<SaveResult()>& make) {
   const std::lock_guard lock(turn_);
+#ifdef CAIRN_MUTANTS
+  if (CAIRN_MUTANT(kAsyncSaveOvertaken) && is_on_its_way()) {
+    SaveResult result = make();
+    overtaken.release();
+    join();
+    return result;
+  }
+#endif
   join();
   throw_untold();
   return make();
@@ -282,6 +296,10 @@ TakenState AsyncSaver::copy_new(const CheckpointState& state, const SaveOptions&
 }
 
 void AsyncSaver::commit(const Job& job, PendingSave& pending) noexcept {
+#ifdef CAIRN_MUTANTS
+  if (CAIRN_MUTANT(kAsyncSaveOvertaken)) overtaken.acquire();
+#endif
+  if (CAIRN_MUTANT(kAcknowledgedBeforeCommit)) pending.succeed({});
   try {
     pending.succeed(
         writer_.commit({.add = &job.checkpoint, .retention = [&](std::span<const CheckpointInfo>) {

@@ -62,6 +62,9 @@ struct Writer::Plan {
   std::vector<pack::ExtentWrite> writes{};
   format::Slot slot{};
   std::vector<std::string> notes{};  // for the log, once the commit is made
+#ifdef CAIRN_MUTANTS
+  std::vector<pack::ExtentWrite> late_writes{};
+#endif
 };
 
 Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
@@ -386,6 +389,9 @@ void Writer::plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan
   if (shared.empty()) return;
   Healing healing = healer_.plan(shared, turn, damaged, info_.data_end);
   result.healed_chunks = healing.writes.size();
+#ifdef CAIRN_MUTANTS
+  if (CAIRN_MUTANT(kHealedAfterFlush)) std::swap(healing.writes, plan.late_writes);
+#endif
   std::move(healing.writes.begin(), healing.writes.end(), std::back_inserter(plan.writes));
   for (const std::uint64_t whole : healing.whole) {
     set_flags({.id = whole, .damaged = false}, plan);
@@ -490,6 +496,9 @@ void Writer::write_pack(Plan& plan) {
     poison(std::string("a flush of the pack failed (") + error.what() + ")");
     throw;
   }
+#ifdef CAIRN_MUTANTS
+  pack_.write_extents(std::move(plan.late_writes));
+#endif
 }
 
 // ---- step 5: the catalog

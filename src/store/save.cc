@@ -1,5 +1,6 @@
 #include "store/save.h"
 
+#include "base/mutant.h"
 #include "base/text.h"
 #include "base/thread_pool.h"
 #include "format/names.h"
@@ -70,7 +71,7 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
 
 void require_unchanged(std::span<const std::byte> bytes, const format::ChunkId& id,
                        std::string_view tensor) {
-  if (base::xxh3_128(bytes) == id) return;
+  if (CAIRN_MUTANT(kChangedTensorsSaved) || base::xxh3_128(bytes) == id) return;
   throw Error(ErrorCode::kIo, "tensor " + base::quoted(tensor) +
                                   " (or one that shares its chunk) changed while it was being "
                                   "saved; nothing was saved. Do not change tensors during a save");

@@ -128,7 +128,7 @@ struct Thoroughness {
   std::size_t exhaustive_units = 12;  ///< So many units or fewer: every choice of them.
   std::size_t exhaustive_groups = 6;  ///< So many groups or fewer: every choice of whole groups.
   std::size_t samples = 8;            ///< Random choices, besides the systematic ones.
-  std::size_t at_most = 32;           ///< Choices a position, drawn at random from all the above.
+  std::size_t at_most = 40;           ///< Choices a position, drawn at random from all the above.
 };
 
 /// The choices to look at: all of them where few units are pending; else none, all, each group

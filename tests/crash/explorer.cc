@@ -46,7 +46,8 @@ OneCore::~OneCore() {
 Explorer::Explorer(const ExplorerOptions& options)
     : options_(options),
       oracle_(directory_.path() / "state", std::string(kStorePath)),
-      random_(options.seed) {}
+      random_(options.seed),
+      until_recovery_(options.recovery_every) {}
 
 std::optional<std::string> Explorer::explore(std::span<const Operation> operations, NameRule rule,
                                              const Interference& interference) {
@@ -58,19 +59,12 @@ std::optional<std::string> Explorer::explore(std::span<const Operation> operatio
   const Recording recording = record(operations, work, interference);
   if (!recording.failure.empty()) return where + ": without any crash: " + recording.failure;
   counts_.events += recording.log.size();
+  counts_.direct_writes += recording.direct_writes;
 
   LegalStates states;
   const auto expected_after = [&](const Event& event) {
     states.apply(event);
-    const Legal legal = states.now();
-    Expectation expected{.store_exists = legal.store_exists};
-    for (const std::size_t number : legal.models) {
-      expected.models.push_back(&recording.models[number]);
-    }
-    for (const std::size_t number : legal.models_without_catalog) {
-      expected.models_without_catalog.push_back(&recording.models[number]);
-    }
-    return expected;
+    return expectation_of(states.now(), recording);
   };
   const auto wrong = take_apart(recording.log, 0, options_.thoroughness, expected_after, false);
   return wrong ? std::optional(where + ": " + *wrong) : std::nullopt;
@@ -90,13 +84,20 @@ std::optional<std::string> Explorer::take_apart(
       ++counts_.states;
       if (in_recovery) ++counts_.recovery_states;
       auto wrong = oracle_.judge(tree, expected);
-      if (!wrong && !in_recovery && counts_.states % options_.recovery_every == 0) {
-        wrong = judge_recovery(tree, expected);
+      const bool is_rotten = expected.heals_with != nullptr;
+      if (!wrong && !in_recovery && !is_rotten && --until_recovery_ == 0) {
+        until_recovery_ = options_.recovery_every;
+        std::vector<Operation> operations;
+        if (++recoveries_ % options_.continuation_every == 0) {
+          operations = random_operations(2, random_);
+          ++counts_.continuations;
+        }
+        wrong = judge_recovery(tree, expected, operations);
         if (!wrong) {
           if (const auto bare = oracle_.without_catalog(tree)) {
             Expectation without = expected;
             without.models = expected.models_without_catalog;
-            wrong = judge_recovery(*bare, without);
+            wrong = judge_recovery(*bare, without, operations);
           }
         }
       }
@@ -109,22 +110,33 @@ std::optional<std::string> Explorer::take_apart(
   return std::nullopt;
 }
 
-std::optional<std::string> Explorer::judge_recovery(const Tree& tree, const Expectation& expected) {
-  const std::filesystem::path top = oracle_.lay_out(tree);
-  EventLog log;
-  {
-    Recorder recorder(top);
-    try {
-      const Store store(oracle_.store_path(), {.chunk_bytes = 65536});
-    } catch (const Error& error) {
-      return std::string("opened under the recorder: ") + error.what();
-    }
-    log = recorder.finish();
+std::optional<std::string> Explorer::judge_recovery(const Tree& tree, const Expectation& expected,
+                                                    std::span<const Operation> operations) {
+  const Recording recording = record_again(operations, oracle_.lay_out(tree));
+  const std::string where = "gone on with (" + describe(operations) + "): ";
+  if (!recording.failure.empty()) return where + "before a second crash: " + recording.failure;
+  LegalStates states;
+  bool is_open = false;
+  const auto expected_after = [&](const Event& event) {
+    states.apply(event);
+    is_open = is_open || (event.kind == EventKind::kNote && event.name == "done 0");
+    return is_open ? expectation_of(states.now(), recording) : expected;
+  };
+  const auto wrong =
+      take_apart(recording.log, log_of(tree).size(), options_.recovery, expected_after, true);
+  return wrong ? std::optional(where + *wrong) : std::nullopt;
+}
+
+Expectation Explorer::expectation_of(const Legal& legal, const Recording& recording) {
+  Expectation expected{.store_exists = legal.store_exists};
+  for (const std::size_t number : legal.models) {
+    expected.models.push_back(&recording.models[number]);
   }
-  const std::size_t first = log_of(tree).size();
-  auto wrong = take_apart(
-      log, first, options_.recovery, [&](const Event&) { return expected; }, true);
-  return wrong ? std::optional("in its recovery " + *wrong) : std::nullopt;
+  for (const std::size_t number : legal.models_without_catalog) {
+    expected.models_without_catalog.push_back(&recording.models[number]);
+  }
+  if (legal.rot) expected.heals_with = &recording.states[*legal.rot];
+  return expected;
 }
 
 bool Explorer::is_new(const Tree& tree, const Expectation& expected) {
@@ -137,6 +149,7 @@ bool Explorer::is_new(const Tree& tree, const Expectation& expected) {
   add({});
   for (const Model* model : expected.models_without_catalog) add(digest_of(*model));
   summary.push_back(std::byte{expected.store_exists});
+  summary.push_back(std::byte{expected.heals_with != nullptr});
   return seen_.insert(base::xxh3_128(summary)).second;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "crash/crash_states.h"
+#include "crash/legal_states.h"
 #include "crash/oracle.h"
 #include "crash/workload.h"
 
@@ -46,7 +47,9 @@ struct Counts {
   std::uint64_t workloads = 0;
   std::uint64_t events = 0;
   std::uint64_t states = 0;           // distinct, and judged with and without the catalog
-  std::uint64_t recovery_states = 0;  // those of them that a crash during a recovery left
+  std::uint64_t recovery_states = 0;  // those of them that a second crash left
+  std::uint64_t continuations = 0;    // jobs that went on after a crash, until a second one
+  std::uint64_t direct_writes = 0;    // past the page cache
 };
 
 struct ExplorerOptions {
@@ -54,6 +57,8 @@ struct ExplorerOptions {
   Thoroughness thoroughness{};
   /// One in so many states is opened under the recorder, and the opening is taken apart, too.
   std::uint64_t recovery_every = 64;
+  /// In one of so many of those two random operations follow.
+  std::uint64_t continuation_every = 4;
   Thoroughness recovery{.exhaustive_units = 4, .exhaustive_groups = 3, .samples = 2, .at_most = 4};
 };
 
@@ -75,7 +80,10 @@ class Explorer {
   std::optional<std::string> take_apart(
       const EventLog& log, std::size_t first, const Thoroughness& how,
       const std::function<Expectation(const Event&)>& expected_after, bool in_recovery);
-  std::optional<std::string> judge_recovery(const Tree& tree, const Expectation& expected);
+  /// Opens the store under the recorder, runs the operations, and takes that apart.
+  std::optional<std::string> judge_recovery(const Tree& tree, const Expectation& expected,
+                                            std::span<const Operation> operations);
+  static Expectation expectation_of(const Legal& legal, const Recording& recording);
   bool is_new(const Tree& tree, const Expectation& expected);
 
   ExplorerOptions options_;
@@ -84,6 +92,8 @@ class Explorer {
   Oracle oracle_;
   std::mt19937_64 random_;
   Counts counts_;
+  std::uint64_t until_recovery_;
+  std::uint64_t recoveries_ = 0;
   NameRule rule_ = NameRule::kStrict;
   std::unordered_set<base::Digest128, base::DigestHash> seen_;
 };

@@ -15,13 +15,13 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr std::uint64_t kStates = 300;
 #else
-constexpr std::uint64_t kStates = 10'000;
+constexpr std::uint64_t kStates = 12'000;
 #endif
 
 using Clock = std::chrono::steady_clock;
 
-/// Explores sequences in turn with both rules for names, every sixth followed by a long random one,
-/// until there is enough.
+/// Explores sequences in turn with both rules for names, those of the engines first, every sixth of
+/// the others followed by a long random one, until there is enough.
 void explore_selection(Explorer& explorer, const Effort& effort, Clock::time_point begin) {
   const auto is_enough = [&] {
     return effort.seconds.count() > 0 ? Clock::now() - begin >= effort.seconds
@@ -29,6 +29,13 @@ void explore_selection(Explorer& explorer, const Effort& effort, Clock::time_poi
   };
   for (;;) {
     std::size_t turn = 0;
+    for (const std::vector<Operation>& sequence : engine_sequences()) {
+      const auto wrong =
+          explorer.explore(sequence, turn++ % 2 == 0 ? NameRule::kStrict : NameRule::kExt4);
+      ASSERT_FALSE(wrong) << *wrong;
+      if (is_enough()) return;
+    }
+    turn = explorer.random()() % 2;
     for (const std::vector<Operation>& sequence : all_sequences(explorer.random())) {
       const NameRule rule = turn % 2 == 0 ? NameRule::kStrict : NameRule::kExt4;
       const auto wrong = explorer.explore(sequence, rule);
@@ -48,15 +55,19 @@ TEST(Explorer, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
   const Effort effort = Effort::from_environment();
   SCOPED_TRACE("CAIRN_PROVE_SEED=" + std::to_string(effort.seed));
   const auto begin = Clock::now();
-  Explorer explorer({.seed = effort.seed});
+  ExplorerOptions options{.seed = effort.seed};
+  if (effort.seconds.count() > 0) options.thoroughness = {.samples = 64, .at_most = 256};
+  Explorer explorer(options);
   explore_selection(explorer, effort, begin);
   const Counts& counts = explorer.counts();
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "crash states: %llu distinct, %llu of them in recoveries; %llu workloads, %llu events, "
-      "seed %llu\n",
+      "crash states: %llu distinct, %llu of them after a second crash; %llu workloads, %llu "
+      "events, "
+      "%llu jobs that went on, %llu direct writes, seed %llu\n",
       number(counts.states), number(counts.recovery_states), number(counts.workloads),
-      number(counts.events), number(effort.seed));
+      number(counts.events), number(counts.continuations), number(counts.direct_writes),
+      number(effort.seed));
   EXPECT_GE(counts.states, effort.seconds.count() > 0 ? 1 : kStates);
 }
 

@@ -23,11 +23,15 @@ void LegalStates::apply(const Event& event) {
     doubtful_.push_back(number);
   } else if (what == "opened") {
     doubtful_.clear();
+  } else if (what == "rot") {
+    rot_ = number;
+  } else if (what == "healed") {
+    rot_.reset();
   }
 }
 
 Legal LegalStates::now() const {
-  Legal legal{.models = {acknowledged_}, .store_exists = store_exists_};
+  Legal legal{.models = {acknowledged_}, .store_exists = store_exists_, .rot = rot_};
   legal.models_without_catalog = legal.models;
   for (const std::size_t number : in_flight_) {
     if (!will_fail_) legal.models.push_back(number);

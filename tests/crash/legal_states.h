@@ -4,6 +4,7 @@
 #include "crash/event_log.h"
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 namespace cairn::crash {
@@ -13,6 +14,7 @@ struct Legal {
   std::vector<std::size_t> models{};                  // by their number
   std::vector<std::size_t> models_without_catalog{};  // when the catalog is lost, too
   bool store_exists = false;                          // making it was acknowledged
+  std::optional<std::size_t> rot{};  // a chunk is rotten, and saving this state mends it
 };
 
 /// Follows a log's notes (see `Recording`).
@@ -27,6 +29,7 @@ class LegalStates {
   bool will_fail_ = false;
   std::vector<std::size_t> doubtful_{};  // failed, and not superseded yet
   bool store_exists_ = false;
+  std::optional<std::size_t> rot_{};
 };
 
 }  // namespace cairn::crash

@@ -205,6 +205,24 @@ Model Oracle::judge_working(Model held) const {
   return held;
 }
 
+// Nothing but one chunk has suffered, wherever the crash cut its mending short.
+void Oracle::judge_healing(const Expectation& expected) const {
+  Store store(store_path(), {.heal_every = 1});
+  require(!store.open_report().rebuilt_catalog, "a crash alone has made the catalog unusable");
+  store.save(*expected.heals_with, {.name = "healer"});
+  Model held = model_of(store);
+  require(held.at("healer").contents == testing::contents(*expected.heals_with),
+          "a save that mends holds other bytes");
+  held.erase("healer");
+  require(std::any_of(expected.models.begin(), expected.models.end(),
+                      [&](const Model* model) { return *model == held; }),
+          "mended, it holds " + describe(held));
+  check_structure(store_path());
+  const VerifyReport report = store.verify();
+  require(report.ok,
+          "mended, verify: " + (report.damaged.empty() ? "" : report.damaged.front().message));
+}
+
 bool Oracle::has_catalog() const {
   return std::filesystem::exists(store_path() / "catalog.mdb");
 }
@@ -219,6 +237,11 @@ std::optional<std::string> Oracle::judge(const Tree& tree, const Expectation& ex
   try {
     lay_out(tree);
     if (how.read_only && tree.files.contains(store_ + "/pack")) judge_read_only(tree, expected);
+    if (expected.heals_with != nullptr) {
+      stage = "with a rotten chunk";
+      judge_healing(expected);
+      return std::nullopt;
+    }
     if (how.parent_is_whole) judge_parent();
     const Model held = judge_opening(expected.models, expected, how.is_damaged);
 

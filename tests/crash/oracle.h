@@ -17,6 +17,8 @@ struct Expectation {
   std::vector<const Model*> models{};
   std::vector<const Model*> models_without_catalog{};
   bool store_exists = false;
+  /// Set: a chunk is rotten besides, and saving this state mends it.
+  const CheckpointState* heals_with = nullptr;
 };
 
 /// How deep to look.
@@ -49,6 +51,7 @@ class Oracle {
   void judge_parent() const;
   Model judge_opening(const std::vector<const Model*>& models, const Expectation& expected,
                       bool may_rebuild) const;
+  void judge_healing(const Expectation& expected) const;
   bool has_catalog() const;
   Model judge_working(Model held) const;
   void judge_equal(const Model& held) const;

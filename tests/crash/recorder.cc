@@ -104,6 +104,11 @@ void Recorder::set_interference(Interference interference) {
   interference_ = std::move(interference);
 }
 
+std::uint64_t Recorder::direct_writes() const {
+  const std::lock_guard lock(mutex_);
+  return direct_writes_;
+}
+
 EventLog Recorder::finish() {
   const std::lock_guard lock(mutex_);
   check_mappings();
@@ -194,6 +199,7 @@ void Recorder::escaped(std::string how) {
 struct Wraps {
   static int open(const char* path, int flags, mode_t mode) {
     if (active == nullptr) return __real_open(path, flags, mode);
+    if ((flags & (O_CREAT | O_TRUNC)) != 0) before(-1, path);
     const std::lock_guard lock(active->mutex_);
     const auto name = active->below(path);
     if (!name) return __real_open(path, flags, mode);
@@ -203,10 +209,13 @@ struct Wraps {
     if (creates) {
       if (const int error = failure(EventKind::kCreate, *name)) return fail_with(error);
     }
-    const int fd = __real_open(path, flags, mode);
+    // Where the bytes wait for a flush does not matter here, and not every file system in memory
+    // can do without the page cache.
+    const int fd = __real_open(path, flags & ~O_DIRECT, mode);
     if (fd < 0) return fd;
     Recorder::Open open{.is_directory = existed && S_ISDIR(status.st_mode),
-                        .is_synchronous = (flags & O_DSYNC) != 0};
+                        .is_synchronous = (flags & O_DSYNC) != 0,
+                        .is_direct = (flags & O_DIRECT) != 0};
     if (creates) {
       const auto place = active->place_of(*name);
       open.node = active->next_node_++;
@@ -241,6 +250,7 @@ struct Wraps {
   /// `write` moves at most what it is given; `gather` collects so many bytes of it.
   template <typename Write, typename Gather>
   static ssize_t write(int fd, off_t offset, const Write& call, const Gather& gather) {
+    before(fd);
     const std::lock_guard lock(active->mutex_);
     const auto open = active->open_.find(fd);
     if (open == active->open_.end()) return call();
@@ -257,6 +267,7 @@ struct Wraps {
                        .node = event.node,
                        .offset = event.offset,
                        .bytes = event.bytes};
+    if (open->second.is_direct) ++active->direct_writes_;
     active->add(std::move(event));
     if (open->second.is_synchronous && !is_deaf(EventKind::kSyncRange, path)) active->add(synced);
     return put;
@@ -272,6 +283,7 @@ struct Wraps {
   template <typename Real>
   static int change(int fd, Event event, const Real& call) {
     if (active == nullptr) return call();
+    before(fd);
     const std::lock_guard lock(active->mutex_);
     const auto open = active->open_.find(fd);
     if (open == active->open_.end()) return call();
@@ -309,6 +321,7 @@ struct Wraps {
   template <typename Real>
   static int change_name(EventKind kind, const char* path, const char* to, const Real& call) {
     if (active == nullptr) return call();
+    before(-1, path);
     const std::lock_guard lock(active->mutex_);
     const auto from_name = active->below(path);
     const auto to_name = to != nullptr ? active->below(to) : from_name;
@@ -345,6 +358,18 @@ struct Wraps {
   }
 
  private:
+  /// Gives the interference its say about a descriptor's file, or a path.
+  static void before(int fd, const char* path = nullptr) {
+    std::function<void()> call;
+    {
+      const std::lock_guard lock(active->mutex_);
+      if (path != nullptr ? active->below(path).has_value() : active->open_.contains(fd)) {
+        call = active->interference_.before;
+      }
+    }
+    if (call) call();
+  }
+
   static int failure(EventKind kind, const std::string& path) {
     const auto& fails_with = active->interference_.fails_with;
     return fails_with ? fails_with(active->call_of(kind, path)) : 0;

@@ -9,6 +9,7 @@
 
 #include "crash/event_log.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -32,6 +33,9 @@ struct Call {
 struct Interference {
   std::function<int(const Call&)> fails_with{};  ///< errno to fail with; 0: goes through.
   std::function<bool(const Call&)> is_deaf{};    ///< A flush that reports success and does nothing.
+  /// Called on the thread of each call that will be an event, before anything else. It may wait,
+  /// and may call `Recorder::note`.
+  std::function<void()> before{};
 };
 
 class Recorder {
@@ -44,6 +48,8 @@ class Recorder {
 
   void note(std::string text);
   void set_interference(Interference interference);
+  /// So many writes came through a descriptor that was opened with O_DIRECT.
+  std::uint64_t direct_writes() const;
 
   /// Ends and returns the log. Errors: std::runtime_error when something has escaped.
   EventLog finish();
@@ -54,6 +60,7 @@ class Recorder {
     Node node = kTop;
     bool is_directory = false;
     bool is_synchronous = false;
+    bool is_direct = false;
   };
   struct Place {
     Node directory = kTop;
@@ -70,7 +77,7 @@ class Recorder {
 
   std::filesystem::path directory_;
   Interference interference_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   EventLog log_;
   Node next_node_ = kTop + 1;
   std::map<std::string, Node> nodes_;    // by path
@@ -78,6 +85,7 @@ class Recorder {
   std::map<Node, std::string> last_in_;  // newest name event in a directory
   std::map<int, Open> open_;             // by descriptor
   std::vector<std::string> escapes_;
+  std::uint64_t direct_writes_ = 0;
 };
 
 /// While it lives, the wall clock and the system's random bytes come from a seed, so that equal

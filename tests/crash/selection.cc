@@ -18,6 +18,21 @@ Effort Effort::from_environment() {
           .seconds = std::chrono::seconds(number_from("CAIRN_PROVE_SECONDS", 0))};
 }
 
+std::vector<std::vector<Operation>> engine_sequences() {
+  using enum Operation;
+  return {{kSaveAsync, kSaveAsync, kSaveAsync},
+          {kSaveNew, kSaveAsync, kDelete},
+          {kSaveNew, kSaveAsync, kKeepOnly, kSaveAsync, kReuse},
+          {kSaveAsync, kReopen},
+          {kSaveAsync, kAbort, kSaveAsync, kLoseCatalog},
+          {kSaveAsync, kCompact, kSaveAsync, kReplace},
+          {kSaveDirect, kDelete, kSaveNew, kSaveDirect},
+          {kSaveAsync, kSaveDirect},
+          {kHeal, kSaveNew},
+          {kSaveNew, kRead, kHeal, kDelete},
+          {kCopy, kSaveAsync, kCopy}};
+}
+
 std::vector<std::vector<Operation>> all_sequences(std::mt19937_64& random) {
   std::vector<std::vector<Operation>> all;
   for (const Operation first : kOperations) {

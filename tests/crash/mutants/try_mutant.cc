@@ -6,6 +6,7 @@
 //   try_mutant none          the same checks without any mutant must find nothing (exit code 0)
 #include "base/mutant.h"
 #include "crash/explorer.h"
+#include "pack/pack_file.h"
 #include "support/states.h"
 
 #include <cairn/error.h>
@@ -71,6 +72,15 @@ std::optional<std::string> flip_catalog_bytes() {
   return std::nullopt;
 }
 
+/// Where the pack has the only chunk of the only checkpoint.
+std::uint64_t first_chunk(const Store& store) {
+  const auto pack = pack::PackFile::open(store.directory() / "pack", io::File::Access::kRead);
+  const pack::SlotTable slots = pack.read_slots();
+  const format::Slot& slot = *slots.newest_first().front();
+  const format::RootEntry entry = pack.read_root(slot.root, slot.data_end).checkpoints.at(0);
+  return pack.read_index(entry.index, entry.index_digest, slot.data_end).chunks.at(0).offset;
+}
+
 /// A store whose catalog is gone is not opened for writing while another handle is open.
 std::optional<std::string> rebuild_under_open_handle() {
   const FastDirectory directory;
@@ -85,6 +95,36 @@ std::optional<std::string> rebuild_under_open_handle() {
     throw;
   }
   return "the catalog was rebuilt while another handle was open";
+}
+
+/// A save whose tensors change before they are written fails, also where it would mend a rotten
+/// chunk, and makes nothing worse.
+std::optional<std::string> change_tensors_during_healing() {
+  const FastDirectory directory;
+  const auto path = directory.path() / "store";
+  testing::Bytes bytes = testing::pattern(1, 5000);
+  const TensorInput tensor{
+      .key = "weight", .dtype = DType::kU8, .shape = {5000}, .data = bytes.data()};
+  const CheckpointState state = testing::model({tensor});
+  Store store(path, {.heal_every = 1});
+  store.save(state, {.name = "1"});
+  testing::flip_byte(path / "pack", first_chunk(store));
+  const auto change = [&](std::span<const CheckpointInfo>) {
+    bytes[9] ^= std::byte{1};
+    return std::vector<std::uint64_t>();
+  };
+  bool failed = false;
+  try {
+    store.save(state, {.name = "2", .retention = change});
+  } catch (const Error& error) {
+    failed = error.code() == ErrorCode::kIo;
+    if (!failed) throw;
+  }
+  bytes[9] ^= std::byte{1};
+  if (!failed) return "a save went through although its tensors had changed";
+  store.save(state, {.name = "3"});
+  if (!store.verify().ok) return "a save of good bytes did not mend the chunk";
+  return std::nullopt;
 }
 
 std::vector<Trial> trials() {
@@ -132,6 +172,20 @@ std::vector<Trial> trials() {
       {"one root copy only", kOneRootCopy, {}, {{kSaveNew}}},
       {"checksums of catalog rows ignored", kRowChecksumsIgnored, {}, {}, flip_catalog_bytes},
       {"digests of chunks ignored", kChunkDigestsIgnored, {}, kSaves},
+      {"acknowledged before the commit",
+       kAcknowledgedBeforeCommit,
+       {},
+       {{kSaveNew, kSaveAsync, kDelete}}},
+      {"asynchronous save overtaken by the next change",
+       kAsyncSaveOvertaken,
+       {},
+       {{kSaveAsync, kSaveNew}}},
+      {"pack not flushed after direct writes",
+       kNone,
+       flush(EventKind::kSync, "pack"),
+       {{kSaveDirect}}},
+      {"chunk mended after the pack's flush", kHealedAfterFlush, {}, {{kHeal}}},
+      {"changed tensors saved", kChangedTensorsSaved, {}, {}, change_tensors_during_healing},
   };
 }
 
