@@ -60,6 +60,25 @@ TEST_F(RecorderTest, SeesThatASynchronousWriteIsDurable) {
   EXPECT_EQ(log(), "syncdir 0\ncreate 0 f 1\nwrite 1 0 61\nsyncrange 1 0 1\n");
 }
 
+TEST_F(RecorderTest, CountsWritesThatGoPastThePageCache) {
+  ::close(make("f"));
+  const int fd = ::open((directory_.path() / "f").c_str(), O_RDWR | O_DIRECT);
+  EXPECT_EQ(::pwrite(fd, "a", 1, 0), 1);  // unaligned: under the recorder any file system takes it
+  EXPECT_EQ(recorder_.direct_writes(), 1U);
+  ::close(fd);
+  EXPECT_EQ(log(), "syncdir 0\ncreate 0 f 1\nwrite 1 0 61\n");
+}
+
+TEST_F(RecorderTest, LetsANoteStandBeforeEachEventAndBeforeNothingElse) {
+  recorder_.set_interference({.before = [&] { recorder_.note("next"); }});
+  const int fd = make("f");
+  EXPECT_EQ(::pwrite(fd, "a", 1, 0), 1);
+  char byte = 0;
+  EXPECT_EQ(::pread(fd, &byte, 1, 0), 1);
+  ::close(fd);
+  EXPECT_EQ(log(), "syncdir 0\nnote next\ncreate 0 f 1\nnote next\nwrite 1 0 61\n");
+}
+
 TEST_F(RecorderTest, SeesNames) {
   ::close(make("f"));
   EXPECT_EQ(::rename((directory_.path() / "f").c_str(), (directory_.path() / "g").c_str()), 0);
