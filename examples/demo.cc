@@ -5,6 +5,9 @@
 //      starts or recovers, between two saves, and inside a save, which `train` shows by writing
 //      "saving" before and "saved" after it. After each kill the store must verify; then `train` is
 //      started again.
+//      With --troubled besides: every fourth time a second job fights for the store, every fifth
+//      time files may not grow as far as the pack does, as on a full disk, and a reader is stopped
+//      (SIGSTOP) while all that it holds open is freed.
 //   3. Losses of every step ever run, parameters, and the newest checkpoints must be the same bits.
 //   4. The store lists itself, tells what it takes, and verifies.
 //   5. One byte of the newest checkpoint is flipped. Verification and recovery must name the
@@ -22,6 +25,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -59,6 +63,7 @@ struct Options {
   std::int64_t save_every = 4;
   int kills = 14;
   std::uint32_t seed = 0;
+  bool troubled = false;
 };
 
 [[noreturn]] void fail(const std::string& message) {
@@ -192,6 +197,79 @@ std::pair<int, std::string> show_tool(const Options& options, std::vector<std::s
   return {code, output};
 }
 
+// ---- trouble -----------------------------------------------------------------------------------
+
+constexpr int kRivalEvery = 4;   // Kills.
+constexpr int kFullEvery = 5;    // Kills.
+constexpr int kReaderHolds = 8;  // Kills; the job keeps fewer checkpoints.
+
+// The command, where no file may become longer than half of the pack. A write behind that is an
+// error instead of a signal.
+std::vector<std::string> on_full_disk(const std::vector<std::string>& command, const Job& job) {
+  constexpr std::uintmax_t kUlimitBlock = 512;
+  std::vector<std::string> words = {
+      "/bin/sh", "-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"", "sh",
+      std::to_string(fs::file_size(job.store / "pack") / 2 / kUlimitBlock)};
+  words.insert(words.end(), command.begin(), command.end());
+  return words;
+}
+
+bool says(const std::string& output, std::string_view what) {
+  return output.find(what) != std::string::npos;
+}
+constexpr std::string_view kSaysFull = "File too large";
+constexpr std::string_view kSaysBusy = "is open for writing by";
+
+using Contents = std::vector<std::vector<std::byte>>;
+
+Contents contents(const cairn::Checkpoint& checkpoint) {
+  Contents all;
+  for (std::size_t i = 0; i < checkpoint.tensors().size(); ++i) all.push_back(checkpoint.read(i));
+  return all;
+}
+
+// A process of its own: opens the newest checkpoint, is stopped, and must find it unchanged when it
+// goes on.
+int read_stop_read(const fs::path& directory) {
+  const cairn::Store store(directory, {.read_only = true});
+  const cairn::Checkpoint checkpoint = store.open(store.checkpoints().at(0).id);
+  const Contents before = contents(checkpoint);
+  std::cout << "read" << std::endl;
+  std::raise(SIGSTOP);
+  return contents(checkpoint) == before ? 0 : 1;
+}
+
+struct Trouble {
+  int busy = 0;
+  int full = 0;
+  int readers = 0;
+};
+
+// Has readers stopped over kReaderHolds kills each.
+class StoppedReader {
+ public:
+  void kill_comes(const Options& options, const Job& job, Trouble& trouble) {
+    if (reader_ && --left_ == 0) {
+      reader_->kill(SIGCONT);
+      const int status = reader_->wait();
+      require(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+              "a reader that was stopped does not find its checkpoint as it was");
+      ++trouble.readers;
+      reader_.reset();
+    }
+    if (reader_) return;
+    left_ = kReaderHolds;
+    reader_.emplace(std::vector<std::string>{options.programs / "examples" / "demo",
+                                             "--read-stop-read", job.store});
+    const auto said = reader_->read(Clock::now() + std::chrono::minutes(1));
+    require(said == "read\n", "a reader could not read: " + said.value_or("it says nothing"));
+  }
+
+ private:
+  std::optional<Child> reader_;
+  int left_ = 0;
+};
+
 // ---- killing -----------------------------------------------------------------------------------
 
 enum class Moment { kStarting, kTraining, kSaving };
@@ -255,11 +333,13 @@ std::vector<Moment> plan_kills(int count, std::mt19937& random) {
 }
 
 // Starts `train` again and again and kills it; the last start runs to the end.
-KillCounts run_killed(const Options& options, const Job& job, const Pace& pace) {
+KillCounts run_killed(const Options& options, const Job& job, const Pace& pace, Trouble& trouble) {
+  StoppedReader reader;
   std::mt19937 random(options.seed);
   const auto plan = plan_kills(options.kills, random);
   KillCounts counts;
   bool any_saved = false;
+  int kills_before = 0;
   // More kills than planned when none of them came inside a save.
   for (int starts = 0; counts.total() < options.kills || counts.at[Moment::kSaving] == 0;
        ++starts) {
@@ -270,14 +350,32 @@ KillCounts run_killed(const Options& options, const Job& job, const Pace& pace) 
     const auto step =
         static_cast<std::int64_t>(0.9 * std::min(share, 1.0) * static_cast<double>(pace.steps));
 
-    TrainRun run(train_command(options, job));
+    const bool is_troubled = options.troubled && any_saved;
+    const bool is_full = is_troubled && starts % kFullEvery == 0;
+    if (is_troubled && number > kills_before) reader.kill_comes(options, job, trouble);
+    kills_before = number;
+    const auto command = train_command(options, job);
+    std::optional<TrainRun> rival;
+    if (is_troubled && starts % kRivalEvery == 0) rival.emplace(command);
+    TrainRun run(is_full ? on_full_disk(command, job) : command);
     const Moment wanted =
         number < options.kills ? plan[static_cast<std::size_t>(number)] : Moment::kSaving;
     if (wait_for(run, wanted, step, pace, random)) run.kill();
     const int status = run.wait();
     while (run.next().kind != Event::Kind::kEnd) {  // What it wrote tells where it was.
     }
-    require(WIFSIGNALED(status) || status == 0, "train failed:\n" + run.output());
+    const bool met_rival = rival && says(run.output(), kSaysBusy);
+    const bool met_full = is_full && says(run.output(), kSaysFull);
+    if (rival) {
+      rival->kill();
+      rival->wait();
+      while (rival->next().kind != Event::Kind::kEnd) {
+      }
+      if (met_rival || says(rival->output(), kSaysBusy)) ++trouble.busy;
+    }
+    if (met_full) ++trouble.full;
+    require(WIFSIGNALED(status) || status == 0 || met_rival || met_full,
+            "train failed:\n" + run.output());
     if (!WIFSIGNALED(status)) continue;  // It ended by itself just before.
 
     const Moment moment = run.in_save()     ? Moment::kSaving
@@ -459,13 +557,19 @@ void run_demo(Options options) {
         fixed((pace.interval + pace.save).count() * 1e3, 0) + " ms");
 
   heading("2. The same training, killed with SIGKILL at random moments");
-  const KillCounts counts = run_killed(options, killed, pace);
+  Trouble trouble;
+  const KillCounts counts = run_killed(options, killed, pace, trouble);
   std::string summary = "killed " + std::to_string(counts.total()) + " times:";
   for (const auto& [moment, count] : counts.at) {
     summary += " " + std::to_string(count) + " " + std::string(to_string(moment)) + ",";
   }
   summary.back() = '.';
   print(summary);
+  if (options.troubled) {
+    print(std::to_string(trouble.busy) + " times a second job met the first, " +
+          std::to_string(trouble.full) + " times the disk was full, " +
+          std::to_string(trouble.readers) + " readers were stopped and found all as it was.");
+  }
 
   heading("3. Both runs, compared");
   const auto replayed = compare_losses(reference, killed, pace.steps);
@@ -507,6 +611,7 @@ void run_demo(Options options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--read-stop-read") return read_stop_read(argv[2]);
   Options options;
   options.seed = std::random_device()();
   CLI::App app("Kills a training job again and again, and compares it with an undisturbed one.");
@@ -518,6 +623,8 @@ int main(int argc, char** argv) {
   app.add_option("--save-every", options.save_every, "Steps")->capture_default_str();
   app.add_option("--kills", options.kills)->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--seed", options.seed, "Of the moments of the kills");
+  app.add_flag("--troubled", options.troubled,
+               "Also with a second job, a full disk, and a reader that is stopped");
   CLI11_PARSE(app, argc, argv);
   const auto begin = Clock::now();
   try {
