@@ -15,7 +15,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr std::uint64_t kStates = 300;
 #else
-constexpr std::uint64_t kStates = 12'000;
+constexpr std::uint64_t kStates = 10'000;
 #endif
 
 using Clock = std::chrono::steady_clock;
