@@ -1,5 +1,7 @@
 #include "catalog/faults.h"
 
+#include "support/real.h"
+
 #include <cerrno>
 #include <cstddef>
 #include <sys/types.h>
@@ -31,10 +33,6 @@ Fault::~Fault() {
 }
 
 extern "C" {
-
-ssize_t __real_pwrite(int descriptor, const void* bytes, std::size_t count, off_t offset);
-ssize_t __real_writev(int descriptor, const struct iovec* parts, int count);
-int __real_fdatasync(int descriptor);
 
 ssize_t __wrap_pwrite(int descriptor, const void* bytes, std::size_t count, off_t offset);
 ssize_t __wrap_pwrite(int descriptor, const void* bytes, std::size_t count, off_t offset) {

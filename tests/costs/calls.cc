@@ -1,5 +1,7 @@
 #include "costs/calls.h"
 
+#include "support/real.h"
+
 #include <atomic>
 #include <fcntl.h>
 #include <ostream>
@@ -80,16 +82,6 @@ using namespace cairn::testing;  // NOLINT(google-build-using-namespace)
 // The names are the linker's (ld(1), --wrap).
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-
-ssize_t __real_pread(int fd, void* data, size_t bytes, off_t offset);
-ssize_t __real_pwrite(int fd, const void* data, size_t bytes, off_t offset);
-ssize_t __real_pwritev(int fd, const iovec* pieces, int count, off_t offset);
-ssize_t __real_writev(int fd, const iovec* pieces, int count);
-ssize_t __real_write(int fd, const void* data, size_t bytes);
-int __real_fdatasync(int fd);
-int __real_fsync(int fd);
-int __real_fallocate(int fd, int mode, off_t offset, off_t bytes);
-int __real_ftruncate(int fd, off_t bytes);
 
 ssize_t __wrap_pread(int fd, void* data, size_t bytes, off_t offset) {
   const ssize_t got = __real_pread(fd, data, bytes, offset);

@@ -1,6 +1,7 @@
 #include "crash/recorder.h"
 
 #include "crash/tree.h"
+#include "support/real.h"
 
 #include <cerrno>
 #include <cstdarg>
@@ -19,28 +20,6 @@
 // The names are the linker's (ld(1), --wrap).
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-int __real_open(const char* path, int flags, ...);
-int __real_close(int fd);
-ssize_t __real_write(int fd, const void* data, size_t bytes);
-ssize_t __real_pwrite(int fd, const void* data, size_t bytes, off_t offset);
-ssize_t __real_writev(int fd, const iovec* pieces, int count);
-ssize_t __real_pwritev(int fd, const iovec* pieces, int count, off_t offset);
-int __real_ftruncate(int fd, off_t bytes);
-int __real_fallocate(int fd, int mode, off_t offset, off_t bytes);
-int __real_fdatasync(int fd);
-int __real_fsync(int fd);
-int __real_msync(void* address, size_t bytes, int flags);
-void* __real_mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset);
-int __real_rename(const char* from, const char* to);
-int __real_unlink(const char* path);
-int __real_rmdir(const char* path);
-int __real_mkdir(const char* path, mode_t mode);
-int __real_link(const char* from, const char* to);
-int __real_symlink(const char* from, const char* to);
-ssize_t __real_copy_file_range(int from, off_t* at, int to, off_t* to_at, size_t bytes,
-                               unsigned flags);
-int __real_dup3(int from, int to, int flags);
-ssize_t __real_getrandom(void* data, size_t bytes, unsigned flags);
 std::int64_t __real__ZNSt6chrono3_V212system_clock3nowEv();
 }
 // NOLINTEND(bugprone-reserved-identifier)

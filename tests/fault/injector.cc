@@ -1,8 +1,8 @@
 #include "fault/injector.h"
 
 #include "fault/lost_writes.h"
-#include "fault/real.h"
 #include "support/counted_new.h"
+#include "support/real.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,6 +1,6 @@
 #include "fault/lost_writes.h"
 
-#include "fault/real.h"
+#include "support/real.h"
 
 #include <algorithm>
 #include <fcntl.h>

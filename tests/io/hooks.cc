@@ -1,5 +1,7 @@
 #include "io/hooks.h"
 
+#include "support/real.h"
+
 #include <cerrno>
 #include <cstdarg>
 #include <fcntl.h>
@@ -23,17 +25,6 @@ using cairn::io::testing::hooks;
 // The names are the linker's (ld(1), --wrap).
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-
-int __real_open(const char* path, int flags, ...);
-ssize_t __real_pread(int fd, void* data, size_t bytes, off_t offset);
-ssize_t __real_pwrite(int fd, const void* data, size_t bytes, off_t offset);
-int __real_fdatasync(int fd);
-int __real_fsync(int fd);
-int __real_ftruncate(int fd, off_t bytes);
-int __real_fallocate(int fd, int mode, off_t offset, off_t bytes);
-int __real_fcntl(int fd, int command, ...);
-int __real_statfs(const char* path, struct statfs* out);
-ssize_t __real_getrandom(void* data, size_t bytes, unsigned flags);
 
 int __wrap_open(const char* path, int flags, ...) {
   if (hooks().open) return hooks().open(path, flags);

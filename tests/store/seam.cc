@@ -1,5 +1,7 @@
 #include "store/seam.h"
 
+#include "support/real.h"
+
 #include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
@@ -67,15 +69,6 @@ using namespace cairn::testing;  // NOLINT(google-build-using-namespace)
 // The names are the linker's (ld(1), --wrap).
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
-
-ssize_t __real_pwrite(int fd, const void* data, size_t bytes, off_t offset);
-ssize_t __real_pwritev(int fd, const iovec* pieces, int count, off_t offset);
-ssize_t __real_writev(int fd, const iovec* pieces, int count);
-ssize_t __real_write(int fd, const void* data, size_t bytes);
-int __real_fdatasync(int fd);
-int __real_fsync(int fd);
-int __real_fallocate(int fd, int mode, off_t offset, off_t bytes);
-int __real_statfs(const char* path, struct statfs* out);
 
 ssize_t __wrap_pwrite(int fd, const void* data, size_t bytes, off_t offset) {
   if (write_fails(fd, bytes, offset)) return -1;
