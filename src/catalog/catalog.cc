@@ -211,8 +211,9 @@ std::vector<CheckpointRow> ReadTransaction::check_rows() const {
                        checkpoint.id));
     }
   });
-  if (state_->rows(Table::kNames) != checkpoints.size())
+  if (state_->rows(Table::kNames) != checkpoints.size()) {
     fail("there are names without a checkpoint");
+  }
   for_each_chunk([](const ChunkKey&, const ChunkRow&) {});
   for_each_free([](const FreeRow&) {});
   return checkpoints;

@@ -255,10 +255,10 @@ class Opening {
     return catalog::Catalog::open(paths_.catalog, catalog::Mode::kReadWrite, &vetted_);
   }
 
-  /// The rows that vetting read, unless a commit came between.
+  /// The rows that vetting read, unless a commit came between; they are given away.
   std::vector<catalog::CheckpointRow> rows_of(const catalog::ReadTransaction& view) {
-    if (vetted_.transaction != view.id()) return read_rows(view);
-    return std::move(vetted_.checkpoints);
+    catalog::Vetted vetted = std::exchange(vetted_, {});
+    return vetted.transaction == view.id() ? std::move(vetted.checkpoints) : read_rows(view);
   }
 
   bool has_pack() const { return io::path_kind(paths_.pack) != PathKind::kAbsent; }
