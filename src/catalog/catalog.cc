@@ -29,6 +29,11 @@ Bytes from_lmdb(const MDB_val& value) noexcept {
   return {static_cast<const std::byte*>(value.mv_data), value.mv_size};
 }
 
+// Names follow from checkpoints, and are checked against them.
+bool is_summed(Table table) noexcept {
+  return table != Table::kInfo && table != Table::kNames;
+}
+
 }  // namespace
 
 struct ReadTransaction::State {
@@ -86,6 +91,10 @@ struct ReadTransaction::State {
   }
 
   void put(Table table, Bytes key, Bytes value) {
+    if (is_summed(table)) {
+      row_sum += checksum_of(value);
+      if (const auto before = get(table, key)) row_sum -= checksum_of(*before);
+    }
     change(table, [&](MDB_dbi handle) {
       MDB_val lmdb_key = to_lmdb(key);
       MDB_val lmdb_value = to_lmdb(value);
@@ -94,6 +103,9 @@ struct ReadTransaction::State {
   }
 
   void erase(Table table, Bytes key) {
+    if (is_summed(table)) {
+      if (const auto before = get(table, key)) row_sum -= checksum_of(*before);
+    }
     change(table, [&](MDB_dbi handle) {
       MDB_val lmdb_key = to_lmdb(key);
       const int result = mdb_del(transaction.get(), handle, &lmdb_key, nullptr);
@@ -121,6 +133,9 @@ struct ReadTransaction::State {
 
   Transaction transaction;
   bool ran_out_of_space = false;
+  // Of a write transaction: what `InfoRow::row_sum` must become, and the row that was put.
+  std::uint64_t row_sum = 0;
+  std::optional<InfoRow> put_info;
 };
 
 // ---- reading -----------------------------------------------------------------------------------
@@ -202,8 +217,15 @@ std::vector<CheckpointRow> ReadTransaction::check_rows() const {
                      id()));
   }
   if (state_->rows(Table::kInfo) != 1) fail("table info has more than one row");
+  std::uint64_t row_sum = 0;
+  const auto for_each_summed = [&](Table table, const auto& visit) {
+    state_->for_each(table, [&](Bytes key, Bytes value) {
+      row_sum += checksum_of(value);
+      visit(key, value);
+    });
+  };
   std::vector<CheckpointRow> checkpoints;
-  state_->for_each(Table::kCheckpoints, [&](Bytes key, Bytes value) {
+  for_each_summed(Table::kCheckpoints, [&](Bytes key, Bytes value) {
     const CheckpointRow& checkpoint =
         checkpoints.emplace_back(state_->decoded([&] { return decode_checkpoint(key, value); }));
     if (checkpoint_by_name(checkpoint.name) != checkpoint.id) {
@@ -214,8 +236,16 @@ std::vector<CheckpointRow> ReadTransaction::check_rows() const {
   if (state_->rows(Table::kNames) != checkpoints.size()) {
     fail("there are names without a checkpoint");
   }
-  for_each_chunk([](const ChunkKey&, const ChunkRow&) {});
-  for_each_free([](const FreeRow&) {});
+  for_each_summed(Table::kChunks, [&](Bytes key, Bytes value) {
+    state_->decoded([&] { return decode_chunk(key, value); });
+  });
+  for_each_summed(Table::kFree, [&](Bytes key, Bytes value) {
+    state_->decoded([&] { return decode_free(key, value); });
+  });
+  // A page of an earlier commit in the place of a newer one passes all of the above.
+  if (row_sum != row.row_sum) {
+    fail("its rows are not those of its last commit; a part of it is older than the rest");
+  }
   return checkpoints;
 }
 
@@ -224,7 +254,9 @@ std::vector<CheckpointRow> ReadTransaction::check_rows() const {
 void WriteTransaction::put_info(const InfoRow& row) {
   InfoRow stamped = row;
   stamped.transaction = id();
+  stamped.row_sum = state_->row_sum;
   state_->put(Table::kInfo, info_key(), encode_info(stamped));
+  state_->put_info = stamped;
 }
 
 void WriteTransaction::put_checkpoint(const CheckpointRow& row) {
@@ -267,6 +299,7 @@ void WriteTransaction::erase_free(std::uint64_t offset) {
 // it does not know what a reader of the file will find, and says MDB_PANIC from then on.
 CommitOutcome WriteTransaction::commit(int* system_errno) {
   state_->transaction.get();
+  if (state_->put_info && state_->put_info->row_sum != state_->row_sum) put_info(*state_->put_info);
   errno = 0;
   const int result = state_->transaction.commit();
   const int errno_after = errno;
@@ -342,8 +375,11 @@ ReadTransaction Catalog::read() const {
 }
 
 WriteTransaction Catalog::write() const {
-  return WriteTransaction(
-      std::make_unique<ReadTransaction::State>(environment_, Transaction::Kind::kWrite));
+  auto state = std::make_unique<ReadTransaction::State>(environment_, Transaction::Kind::kWrite);
+  if (const auto info = state->get(Table::kInfo, info_key())) {
+    state->row_sum = state->decoded([&] { return decode_info(info_key(), *info); }).row_sum;
+  }
+  return WriteTransaction(std::move(state));
 }
 
 std::optional<OldestReader> Catalog::oldest_reader() const {

@@ -7,7 +7,8 @@
 //     and destructors in a child abandon environment and transactions without touching them.
 //  3. It never syncs its directory: whoever creates the file does (store/).
 //  4. Pages have no checksums, and a damaged file can abort or crash the process: the file is
-//     vetted (vetting.h) before any row is believed, and every value carries a checksum.
+//     vetted (vetting.h) before any row is believed, every value carries a checksum, and the row of
+//     table info their sum: an older page is right by itself, but not with the others (0022).
 //  5. Growing the map unmaps it under live readers: the map is 1 TiB from the start, halved on
 //     ENOMEM.
 //  6. Read transactions move between threads: MDB_NOTLS.
@@ -93,7 +94,8 @@ class WriteTransaction : public ReadTransaction {
   /// LMDB's id of this commit, if it comes to one: the last commit's plus one.
   using ReadTransaction::id;
 
-  void put_info(const InfoRow& row);                   ///< `row.transaction` is set to `id()`.
+  /// `row.transaction` is set to `id()`, and `row.row_sum` to what all changes come to.
+  void put_info(const InfoRow& row);
   void put_checkpoint(const CheckpointRow& row);       ///< Keeps table names in step.
   void erase_checkpoint(std::uint64_t checkpoint_id);  ///< It must exist.
   void put_chunk(const ChunkKey& key, const ChunkRow& row);
@@ -102,7 +104,8 @@ class WriteTransaction : public ReadTransaction {
   void erase_free(std::uint64_t offset);
 
   /// The commit point. Durability: on kCommitted it survives power loss. With any other outcome
-  /// `system_errno` says what the system answered.
+  /// `system_errno` says what the system answered. Errors: those of a change, which `put_info` may
+  /// have to make once more.
   CommitOutcome commit(int* system_errno = nullptr);
 
  private:

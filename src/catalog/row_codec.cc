@@ -35,7 +35,8 @@ constexpr std::size_t kInfoParentSequence = 88;
 constexpr std::size_t kInfoParentDigest = 96;
 constexpr std::size_t kInfoDataEnd = 112;
 constexpr std::size_t kInfoTransaction = 120;
-constexpr std::size_t kInfoBytes = 128 + kChecksumBytes;
+constexpr std::size_t kInfoRowSum = 128;
+constexpr std::size_t kInfoBytes = 136 + kChecksumBytes;
 
 // ---- checkpoints: the fixed part, then the name, then the summary ----
 constexpr std::size_t kCheckpointSequence = 0;
@@ -192,6 +193,11 @@ ChunkKey decode_chunk_key(Bytes key) {
   return {.id = load_bytes<format::ChunkId>(key, 0), .plain_bytes = load_be(key, 16)};
 }
 
+std::uint64_t checksum_of(Bytes value) noexcept {
+  if (value.size() < kChecksumBytes) return 0;
+  return load_le<std::uint64_t>(value, value.size() - kChecksumBytes);
+}
+
 std::vector<std::byte> encode_info(const InfoRow& row) {
   std::vector<std::byte> value(kInfoBytes);
   const std::span<std::byte> part(value);
@@ -207,6 +213,7 @@ std::vector<std::byte> encode_info(const InfoRow& row) {
   store_bytes(part, kInfoParentDigest, row.parent_digest);
   store_le(part, kInfoDataEnd, row.data_end);
   store_le(part, kInfoTransaction, row.transaction);
+  store_le(part, kInfoRowSum, row.row_sum);
   seal(Table::kInfo, info_key(), value);
   return value;
 }
@@ -239,6 +246,7 @@ InfoRow decode_info(Bytes key, Bytes value) {
   row.parent_digest = load_bytes<format::ChunkId>(part, kInfoParentDigest);
   row.data_end = load_le<std::uint64_t>(part, kInfoDataEnd);
   row.transaction = load_le<std::uint64_t>(part, kInfoTransaction);
+  row.row_sum = load_le<std::uint64_t>(part, kInfoRowSum);
   if (row.format_version > format::kFormatVersion) {
     fail(ErrorCode::kUnsupportedVersion,
          "the catalog describes a pack of format {}; this version knows format {}: use a newer "

@@ -49,6 +49,9 @@ ChunkKey decode_chunk_key(Bytes key);
 // checksum, reserved bytes and ranges. Errors: damaged; of the encoders invalid_argument, for a row
 // that its decoder would refuse.
 
+/// The checksum that a value ends with, unchecked.
+std::uint64_t checksum_of(Bytes value) noexcept;
+
 std::vector<std::byte> encode_info(const InfoRow& row);
 /// Errors: also unsupported_version.
 InfoRow decode_info(Bytes key, Bytes value);

@@ -26,6 +26,7 @@ struct InfoRow {
   format::ChunkId parent_digest{};
   std::uint64_t data_end = 0;
   std::uint64_t transaction = 0;  // the LMDB transaction id that it was written in
+  std::uint64_t row_sum = 0;      // of the checksums of all checkpoints, chunks and free extents
   friend bool operator==(const InfoRow&, const InfoRow&) = default;
 };
 

@@ -118,7 +118,7 @@ TEST(RowCodec, OrdersKeysAsTheirNumbers) {
 TEST(RowCodec, KeepsTheOffsetsOfTheSpecification) {
   using base::load_le;
   const Value info = encode_info(info_row(3));
-  EXPECT_EQ(info.size(), 136U);
+  EXPECT_EQ(info.size(), 144U);
   EXPECT_EQ(load_le<std::uint32_t>(info, 0), kRowFormat);
   EXPECT_EQ(load_le<std::uint32_t>(info, 4), format::kFormatVersion);
   EXPECT_EQ(load_le<std::uint64_t>(info, 24), info_row(3).sequence);
@@ -126,6 +126,9 @@ TEST(RowCodec, KeepsTheOffsetsOfTheSpecification) {
   EXPECT_EQ(load_le<std::uint64_t>(info, 40), info_row(3).root.first.offset);
   EXPECT_EQ(load_le<std::uint64_t>(info, 88), info_row(3).parent_sequence);
   EXPECT_EQ(load_le<std::uint64_t>(info, 112), info_row(3).data_end);
+  InfoRow summed = info_row(3);
+  summed.row_sum = 0x0102030405060708;
+  EXPECT_EQ(load_le<std::uint64_t>(encode_info(summed), 128), summed.row_sum);
 
   const Value checkpoint = encode_checkpoint(checkpoint_row(6));
   EXPECT_EQ(load_le<std::uint64_t>(checkpoint, 0), checkpoint_row(6).sequence);

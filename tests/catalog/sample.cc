@@ -24,6 +24,7 @@ Contents contents_of(const ReadTransaction& view) {
   Contents contents;
   contents.info = view.info();
   contents.info.transaction = 0;
+  contents.info.row_sum = 0;
   view.for_each_checkpoint([&](const CheckpointRow& row) { contents.checkpoints.push_back(row); });
   view.for_each_chunk(
       [&](const ChunkKey& key, const ChunkRow& row) { contents.chunks.emplace(key, row); });

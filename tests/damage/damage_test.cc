@@ -23,8 +23,10 @@ using testing::Effort;
 using testing::Progress;
 using testing::ScratchDirectory;
 
-/// One in so many of the damages that are read is mended as well, unless all are asked for.
+/// One in so many of the damages that are read is mended as well, unless all are asked for; and one
+/// in so many is saved to.
 constexpr std::size_t kMendOneIn = 25;
+constexpr std::size_t kSaveOneIn = 10;
 
 std::vector<std::size_t> chosen(const Harms& harms, std::size_t sample, const Effort& effort,
                                 std::uint64_t stream) {
@@ -40,10 +42,11 @@ std::vector<std::size_t> chosen(const Harms& harms, std::size_t sample, const Ef
   return all;
 }
 
-using Expectation = void (Judge::*)(const Harm&);
+using Expectation = void (*)(Judge&, const Harm&);
 
 /// Every damage that is chosen, each sort in a process of its own. Returns how many there were.
-std::uint64_t judge_all(Expectation expectation, std::size_t one_in, const Effort& effort) {
+std::uint64_t judge_all(Expectation expectation, std::size_t one_in, const Effort& effort,
+                        bool (*is_meant)(const Harm&) = nullptr) {
   const ScratchDirectory scratch(testing::Where::kMemory);
   const Specimen specimen(scratch / "specimen");
   const std::vector<Harms> all = all_harms(specimen);
@@ -56,8 +59,9 @@ std::uint64_t judge_all(Expectation expectation, std::size_t one_in, const Effor
       for (const std::size_t number : chosen(harms, sample, effort, sort)) {
         if (effort.time_is_up()) return;
         const Harm harm = harms.make(number);
+        if (is_meant != nullptr && !is_meant(harm)) continue;
         progress.begin(harm.label);
-        (judge.*expectation)(harm);
+        expectation(judge, harm);
         if (progress.has_failed()) return;
       }
     };
@@ -68,7 +72,8 @@ std::uint64_t judge_all(Expectation expectation, std::size_t one_in, const Effor
 
 TEST(Damage, ReadingGivesTheRightBytesOrSaysWhatIsDamaged) {
   const Effort effort;
-  const std::uint64_t done = judge_all(&Judge::expect_honest_reading, 1, effort);
+  const auto read = [](Judge& judge, const Harm& harm) { judge.expect_honest_reading(harm); };
+  const std::uint64_t done = judge_all(read, 1, effort);
   std::printf("damages: %llu (read and verified; seed %llu)\n",
               static_cast<unsigned long long>(done),
               static_cast<unsigned long long>(effort.seed()));
@@ -77,8 +82,18 @@ TEST(Damage, ReadingGivesTheRightBytesOrSaysWhatIsDamaged) {
 
 TEST(Damage, RepairBringsBackWhatIsWholeAsItsDryRunSaid) {
   const Effort effort;
-  const std::uint64_t done = judge_all(&Judge::expect_mending, kMendOneIn, effort);
+  const auto mend = [](Judge& judge, const Harm& harm) { judge.expect_mending(harm); };
+  const std::uint64_t done = judge_all(mend, kMendOneIn, effort);
   std::printf("damages mended: %llu (seed %llu)\n", static_cast<unsigned long long>(done),
+              static_cast<unsigned long long>(effort.seed()));
+  EXPECT_GT(done, 0U);
+}
+
+TEST(Damage, SavesIntoAStoreWithADamagedCatalogHarmNothing) {
+  const Effort effort;
+  const auto save = [](Judge& judge, const Harm& harm) { judge.expect_harmless_saving(harm); };
+  const std::uint64_t done = judge_all(save, kSaveOneIn, effort, is_of_catalog_alone);
+  std::printf("damages before saves: %llu (seed %llu)\n", static_cast<unsigned long long>(done),
               static_cast<unsigned long long>(effort.seed()));
   EXPECT_GT(done, 0U);
 }

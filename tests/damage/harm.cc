@@ -190,6 +190,13 @@ Harms deleted_files() {
 
 }  // namespace
 
+bool is_of_catalog_alone(const Harm& harm) {
+  const auto is_of_catalog = [](const auto& part) { return part.where == Where::kCatalog; };
+  return !harm.put_together && harm.deleted.empty() && (!harm.cut || is_of_catalog(*harm.cut)) &&
+         (harm.cut || !harm.patches.empty()) &&
+         std::all_of(harm.patches.begin(), harm.patches.end(), is_of_catalog);
+}
+
 std::vector<Harms> all_harms(const Specimen& specimen) {
   std::vector<Place> structure;
   std::vector<Place> payload;

@@ -38,6 +38,9 @@ struct Harm {
   std::optional<std::pair<int, int>> put_together{};
 };
 
+/// Nothing but bytes or the end of the catalog.
+bool is_of_catalog_alone(const Harm& harm);
+
 /// A list of damages of one sort, made when they are asked for.
 struct Harms {
   std::string_view sort;

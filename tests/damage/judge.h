@@ -25,6 +25,10 @@ class Judge {
   /// done, and names each tensor of each checkpoint that it touches. Memory stays within bounds.
   void expect_honest_reading(const Harm& harm);
 
+  /// Opening for writing sees to a damaged catalog by itself: what the store held is there, and
+  /// saves and deletions after it harm none of it. For damages of the catalog alone.
+  void expect_harmless_saving(const Harm& harm);
+
   /// `repair` brings back whatever is whole, in one go, as its dry run said it would.
   void expect_mending(const Harm& harm);
 
@@ -39,8 +43,6 @@ class Judge {
     const Holdings* or_holds = nullptr;
     bool may_refuse = false;
     bool must_refuse = false;
-    /// Rows of an older page are right by themselves, and contradict the others: `verify` says so.
-    bool catalog_may_be_told = false;
     std::vector<const Part*> hit{};  // parts of the pack that have changed
     Tensors touched() const;
   };
