@@ -134,6 +134,17 @@ std::span<const std::byte> decode_record(std::span<const std::byte> record, cons
   return payload;
 }
 
+std::optional<Uuid> uuid_of_record(std::span<const std::byte> bytes, std::uint64_t own_offset) {
+  if (bytes.size() < kRecordHeaderBytes || !looks_like_record(bytes)) return std::nullopt;
+  const Uuid uuid = load_bytes<Uuid>(bytes, kUuidAt);
+  try {
+    decode_record_header(bytes, uuid, own_offset);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  return uuid;
+}
+
 bool looks_like_record(std::span<const std::byte> bytes) noexcept {
   return begins_with(bytes, kMagic);
 }

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,9 @@ RecordHeader decode_record_header(std::span<const std::byte> bytes, const Uuid& 
 std::span<const std::byte> decode_record(std::span<const std::byte> record, const Uuid& uuid,
                                          std::uint64_t own_offset, RecordType type,
                                          RecordHeader* header = nullptr);
+
+/// The store that a good header belongs to, whichever that is; nothing for any other bytes.
+std::optional<Uuid> uuid_of_record(std::span<const std::byte> bytes, std::uint64_t own_offset);
 
 /// Quick test for a scan: do these bytes begin like a record?
 bool looks_like_record(std::span<const std::byte> bytes) noexcept;

@@ -156,4 +156,10 @@ std::optional<Slot> decode_slot(std::span<const std::byte> sector, const Uuid& u
   return std::nullopt;
 }
 
+std::optional<Uuid> uuid_of_slot(std::span<const std::byte> sector, std::uint32_t number) {
+  if (sector.size() < kSlotBytes) return std::nullopt;
+  const Uuid uuid = load_bytes<Uuid>(sector, kUuidAt);
+  return decode_slot(sector, uuid, number) ? std::optional(uuid) : std::nullopt;
+}
+
 }  // namespace cairn::format

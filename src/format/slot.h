@@ -39,4 +39,7 @@ std::vector<std::byte> encode_slot(const Slot& slot, const Uuid& uuid);
 std::optional<Slot> decode_slot(std::span<const std::byte> sector, const Uuid& uuid,
                                 std::uint32_t number, std::string* error = nullptr);
 
+/// The store that a good slot belongs to, whichever that is; nothing for any other sector.
+std::optional<Uuid> uuid_of_slot(std::span<const std::byte> sector, std::uint32_t number);
+
 }  // namespace cairn::format

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -52,6 +53,9 @@ constexpr std::uint64_t kMaxWantedBytes = std::uint64_t{8} << 20;
 /// Bounds the buffers of stores with large chunks.
 constexpr std::uint64_t kMaxBufferBytes = std::uint64_t{64} << 20;
 
+/// What a new store has unless it is told; a rescue's guess where no index tells.
+constexpr std::uint64_t kDefaultChunkBytes = std::uint64_t{1} << 20;
+
 /// Bytes read per step of a scan.
 constexpr std::size_t kScanBytes = std::size_t{8} << 20;
 
@@ -59,6 +63,19 @@ std::vector<std::byte> read_up_to(const io::File& file, std::uint64_t offset, st
   std::vector<std::byte> buffer(bytes);
   buffer.resize(file.read_some(offset, buffer));
   return buffer;
+}
+
+/// Visits the beginning of every place where an extent may begin, as much as a record's header.
+template <typename Visit>
+void for_each_block(const io::File& file, const Visit& visit) {
+  const std::uint64_t end = file.bytes();
+  io::AlignedBuffer buffer(kScanBytes);
+  for (std::uint64_t base = kDataBegin; base < end; base += kScanBytes) {
+    const std::size_t got = file.read_some(base, buffer.span());
+    for (std::size_t at = 0; at + kRecordHeaderBytes <= got; at += kAlignment) {
+      visit(base + at, std::span<const std::byte>(buffer.span().subspan(at, kRecordHeaderBytes)));
+    }
+  }
 }
 
 }  // namespace
@@ -237,12 +254,81 @@ PackFile PackFile::open(const std::filesystem::path& path, io::File::Access acce
       return PackFile(std::move(file), superblock);
     } catch (const Error& error) {
       // A good copy of a newer version is an answer; a bad first copy may have a good second one.
-      Error placed(error.code(), error.what(), {.path = path, .offset = offset});
-      if (error.code() == ErrorCode::kUnsupportedVersion) throw placed;
-      if (!first_error) first_error = placed;
+      if (error.code() == ErrorCode::kUnsupportedVersion) {
+        throw Error(error.code(), error.what(), {.path = path, .offset = offset});
+      }
+      if (first_error) continue;
+      first_error.emplace(error.code(),
+                          std::string(error.what()) +
+                              ", and its second copy is no better; if this is a store, `cairn "
+                              "repair` makes both anew",
+                          ErrorContext{.path = path, .offset = offset});
     }
   }
   throw *first_error;
+}
+
+namespace {
+
+/// The UUID that most slots carry; if no slot is good, most records.
+std::optional<format::Uuid> find_uuid(const io::File& file) {
+  std::map<format::Uuid, std::size_t> votes;
+  for (std::uint32_t number = 0; number < kSlotCount; ++number) {
+    const auto sector = read_up_to(file, kSlotOffsets[number], kSlotBytes);
+    if (const auto uuid = format::uuid_of_slot(sector, number)) ++votes[*uuid];
+  }
+  if (votes.empty()) {
+    for_each_block(file, [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+      if (const auto uuid = format::uuid_of_record(bytes, offset)) ++votes[*uuid];
+    });
+  }
+  const auto most = std::max_element(
+      votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == votes.end() ? std::nullopt : std::optional(most->first);
+}
+
+}  // namespace
+
+PackFile PackFile::open_to_rescue(const std::filesystem::path& path, io::File::Access access,
+                                  std::string& how) {
+  try {
+    return open(path, access);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+    io::File file = io::File::open(path, access);
+    file.enable_direct();
+    const auto uuid = find_uuid(file);
+    if (!uuid) throw;
+    PackFile pack(std::move(file), {.uuid = *uuid, .chunk_bytes = kDefaultChunkBytes});
+    pack.superblock_.chunk_bytes = pack.chunk_bytes_of_indexes();
+    how = "take the store's identity from its slots and records, and the chunk size, " +
+          std::to_string(pack.superblock_.chunk_bytes) +
+          " bytes, from its indexes: neither copy of the superblock is good";
+    return pack;
+  }
+}
+
+// A tensor of several chunks is cut into pieces of the chunk size.
+std::uint64_t PackFile::chunk_bytes_of_indexes() const {
+  std::uint64_t largest = kDefaultChunkBytes;
+  const std::uint64_t end = round_up(file_.bytes(), kAlignment);
+  for (const FoundRecord& found : scan(RecordType::kIndex)) {
+    try {
+      const format::Index index = read_index(found.extent, found.header.payload_digest, end);
+      for (const format::IndexRecoverable& recoverable : index.recoverables) {
+        for (const format::IndexTensor& tensor : recoverable.tensors) {
+          const auto bytes = *format::tensor_bytes(tensor.dtype, tensor.shape);
+          if (bytes == 0) continue;
+          const std::uint64_t piece = index.chunks[tensor.first_chunk].plain_bytes;
+          if (bytes >= format::kSmallTensorBytes && piece < bytes) return piece;
+          largest = std::max(largest, round_up(piece, kAlignment));
+        }
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
+    }
+  }
+  return std::min(largest, format::kMaxChunkBytes);
 }
 
 std::array<std::string, 2> PackFile::superblock_errors() const {
@@ -440,24 +526,18 @@ void PackFile::read_chunks(std::vector<ChunkRead> reads, const ChunkReader& read
 
 std::vector<FoundRecord> PackFile::scan(RecordType type) const {
   std::vector<FoundRecord> found;
-  const std::uint64_t end = file_.bytes();
-  io::AlignedBuffer buffer(kScanBytes);
-  for (std::uint64_t base = kDataBegin; base < end; base += kScanBytes) {
-    const std::size_t got = file_.read_some(base, buffer.span());
-    for (std::size_t at = 0; at + kRecordHeaderBytes <= got; at += kAlignment) {
-      const auto bytes = buffer.span().subspan(at, kRecordHeaderBytes);
-      if (!format::looks_like_record(bytes)) continue;
-      try {
-        const auto header = format::decode_record_header(bytes, uuid(), base + at);
-        if (header.type != type) continue;
-        found.push_back(
-            {.header = header,
-             .extent = {.offset = base + at, .bytes = kRecordHeaderBytes + header.payload_bytes}});
-      } catch (const Error&) {
-        continue;  // a tensor's bytes, an older store's record, or a damaged one
-      }
+  for_each_block(file_, [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+    if (!format::looks_like_record(bytes)) return;
+    try {
+      const auto header = format::decode_record_header(bytes, uuid(), offset);
+      if (header.type != type) return;
+      found.push_back(
+          {.header = header,
+           .extent = {.offset = offset, .bytes = kRecordHeaderBytes + header.payload_bytes}});
+    } catch (const Error&) {
+      // A tensor's bytes, an older store's record, or a damaged one.
     }
-  }
+  });
   return found;
 }
 

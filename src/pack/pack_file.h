@@ -84,6 +84,14 @@ class PackFile {
   static PackFile open(const std::filesystem::path& path, io::File::Access access,
                        bool allow_direct = true);
 
+  /// The same for a pack of which neither superblock is good: the UUID that its slots carry, or
+  /// else its records, and the chunk size that its indexes show (if none does, the default, or what
+  /// its largest chunk needs). Features are taken to be none: a version that has any must keep them
+  /// where they are found again. `how` says what was done, when it was.
+  /// Errors: as `open`, also when neither slots nor records tell.
+  static PackFile open_to_rescue(const std::filesystem::path& path, io::File::Access access,
+                                 std::string& how);
+
   const io::File& file() const noexcept { return file_; }
   const std::filesystem::path& path() const noexcept { return file_.path(); }
   const format::Superblock& superblock() const noexcept { return superblock_; }
@@ -132,6 +140,8 @@ class PackFile {
 
  private:
   PackFile(io::File file, const format::Superblock& superblock);
+
+  std::uint64_t chunk_bytes_of_indexes() const;
 
   /// The payload of a record, checked, at a multiple of 8 bytes inside `storage`.
   std::span<const std::byte> read_record(const format::Extent& extent, format::RecordType type,

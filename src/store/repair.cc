@@ -1,5 +1,6 @@
 // Repair, from the outside in, under both locks:
-//  1. superblocks: a bad copy is written anew from the good one;
+//  1. superblocks: a bad copy is written anew from the good one, two from what slots, records and
+//     indexes show;
 //  2. length: a pack that was cut short gets zeros, so that what is left of it can be used;
 //  3. the catalog: kept if it is sound and belongs to the pack, else derived from a root; if no
 //  root
@@ -52,8 +53,11 @@ class Repair {
       locks = StoreLocks::for_writer(paths_, options_.busy_timeout);
       locks.make_exclusive();
     }
-    const pack::PackFile pack = pack::PackFile::open(
-        paths_.pack, options_.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite);
+    std::string how;
+    const pack::PackFile pack = pack::PackFile::open_to_rescue(
+        paths_.pack, options_.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite,
+        how);
+    if (!how.empty()) act(how);
     mend_superblocks(pack);
     if (!keep_catalog(pack) && !rebuild_catalog(pack)) return std::move(report_);
     check_checkpoints(pack);

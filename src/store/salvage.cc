@@ -49,7 +49,8 @@ class Salvage {
  public:
   Salvage(const std::filesystem::path& path, const std::filesystem::path& directory,
           const SalvageOptions& options)
-      : options_(options), pack_(pack::PackFile::open(path, io::File::Access::kRead)) {
+      : options_(options),
+        pack_(pack::PackFile::open_to_rescue(path, io::File::Access::kRead, how_)) {
     // After the pack: one that is none makes no store.
     to_ = StoreHandle::open(directory,
                             {.allow_network_file_system = options.allow_network_file_system,
@@ -63,6 +64,7 @@ class Salvage {
   }
 
   SalvageReport run() {
+    if (!how_.empty()) log(how_);
     std::vector<Found> all;
     if (const auto chosen = choose_root(pack_)) {
       for (const std::string& note : chosen->notes) log(note);
@@ -147,6 +149,7 @@ class Salvage {
   }
 
   const SalvageOptions& options_;
+  std::string how_;  // the pack was opened, if it needed more than its superblock
   pack::PackFile pack_;
   std::shared_ptr<StoreHandle> to_;
   std::set<std::string> names_;

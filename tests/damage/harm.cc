@@ -170,6 +170,54 @@ Harms put_together(const Specimen& specimen) {
           .sample = moments * moments};
 }
 
+/// Both superblocks, in several ways, and of what tells whose pack it is then: nothing more, each
+/// slot, all slots, the catalog, all slots and the catalog.
+Harms both_superblocks(const Specimen& specimen) {
+  std::vector<std::uint64_t> superblocks;
+  std::vector<std::uint64_t> slots;
+  for (const Part& part : specimen.parts()) {
+    if (part.kind == Part::Kind::kSuperblock) superblocks.push_back(part.offset);
+    if (part.kind == Part::Kind::kSlot) slots.push_back(part.offset);
+  }
+  const std::size_t extras = slots.size() + 4;
+  constexpr std::size_t kBytes = 100;  // the fields, and some reserved bytes
+  return {.sort = "both superblocks",
+          .count = (1 + kBytes) * extras,
+          .make =
+              [&specimen, superblocks, slots, extras](std::size_t i) {
+                const std::size_t way = i / extras;
+                const std::size_t extra = i % extras;
+                Harm harm{.label = way == 0 ? "both superblocks zeroed"
+                                            : "byte " + std::to_string(way - 1) +
+                                                  " of both superblocks"};
+                for (const std::uint64_t offset : superblocks) {
+                  if (way == 0) {
+                    harm.patches.push_back({Where::kPack, offset, Bytes(kPage)});
+                  } else {
+                    const std::uint64_t at = offset + way - 1;
+                    harm.patches.push_back(
+                        {Where::kPack, at, {specimen.now().pack[at] ^ std::byte{0x40}}});
+                  }
+                }
+                const auto lose_slot = [&](std::uint64_t offset) {
+                  harm.patches.push_back({Where::kPack, offset, Bytes(kSector)});
+                };
+                if (extra < slots.size()) {
+                  harm.label += ", slot " + std::to_string(extra);
+                  lose_slot(slots[extra]);
+                } else if (extra >= slots.size() + 2) {
+                  harm.label += ", all slots";
+                  for (const std::uint64_t offset : slots) lose_slot(offset);
+                }
+                if (extra == slots.size() + 1 || extra == slots.size() + 3) {
+                  harm.label += ", catalog deleted";
+                  harm.deleted = {"catalog.mdb"};
+                }
+                return harm;
+              },
+          .sample = 250};
+}
+
 Harms deleted_files() {
   static const std::vector<std::vector<std::string>> sets = {
       {"catalog.mdb"},
@@ -225,6 +273,7 @@ std::vector<Harms> all_harms(const Specimen& specimen) {
       pairs_of_pages(specimen, Where::kCatalog, true, 700),
       older_pages(specimen, 1500),
       cuts(specimen, 1200),
+      both_superblocks(specimen),
       put_together(specimen),
       deleted_files(),
   };

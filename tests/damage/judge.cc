@@ -333,6 +333,13 @@ void Judge::expect_harmless_saving(const Harm& harm) {
 
 // ---- mending -----------------------------------------------------------------------------------
 
+bool Judge::nothing_tells_the_store(const Expected& expected) const {
+  return std::all_of(specimen_.parts().begin(), specimen_.parts().end(), [&](const Part& part) {
+    return !part.is_structure() ||
+           std::find(expected.hit.begin(), expected.hit.end(), &part) != expected.hit.end();
+  });
+}
+
 void Judge::expect_mending(const Harm& harm) {
   put(harm);
   Expected expected = expected_of(harm);
@@ -347,10 +354,7 @@ void Judge::expect_mending(const Harm& harm) {
                               : &specimen_.moments()[static_cast<std::size_t>(pack)].holds;
   }
   // Nothing says any more whose pack it is: `repair` refuses, and says so.
-  const auto superblocks =
-      std::count_if(expected.hit.begin(), expected.hit.end(),
-                    [](const Part* part) { return part->kind == Part::Kind::kSuperblock; });
-  if (superblocks == 2) {
+  if (nothing_tells_the_store(expected)) {
     const Error error = testing::error_of([&] { Store::repair(directory_); });
     EXPECT_TRUE(is_damage(error)) << error.what();
     return make_anew();

@@ -47,6 +47,7 @@ class Judge {
     Tensors touched() const;
   };
 
+  bool nothing_tells_the_store(const Expected& expected) const;
   void put(const Harm& harm) const;
   void put_back(const Harm& harm) const;
   void make_anew() const;

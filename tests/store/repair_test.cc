@@ -106,6 +106,64 @@ TEST_F(Repair, MendsASuperblock) {
   expect({"a", "b", "c"});
 }
 
+// UUID and chunk size come from slots, records and indexes.
+TEST_F(Repair, MakesBothSuperblocksAnew) {
+  fs::remove_all(path());
+  const auto large = testing::model({testing::tensor("large", testing::pattern(5, 300'000))});
+  {
+    Store store(path(), {.chunk_bytes = 131'072});
+    for (const char* name : {"a", "b", "c"}) store.save(state_of(name), {.name = name});
+    store.save(large, {.name = "large"});
+  }
+  const Bytes good = read_file(pack());
+  const Bytes catalog = read_file(path() / "catalog.mdb");
+  for (const bool slots_lost : {false, true}) {
+    for (const bool catalog_lost : {false, true}) {
+      SCOPED_TRACE(std::string(slots_lost ? "slots lost " : "") +
+                   (catalog_lost ? "catalog lost" : ""));
+      Bytes bytes = good;
+      for (const std::uint64_t offset : format::kSuperblockOffsets) {
+        std::fill_n(bytes.begin() + static_cast<long>(offset), format::kSuperblockBytes,
+                    std::byte{0});
+      }
+      write_file(pack(), bytes);
+      write_file(path() / "catalog.mdb", catalog);
+      if (slots_lost) destroy_slots();
+      if (catalog_lost) fs::remove(path() / "catalog.mdb");
+      const Error error = error_of([&] { Store store(path()); });
+      EXPECT_EQ(error.code(), ErrorCode::kDamaged);
+      EXPECT_NE(std::string_view(error.what()).find("cairn repair"), std::string_view::npos);
+
+      const Bytes before = read_file(pack());
+      const RepairReport plan = Store::repair(path(), {.dry_run = true});
+      EXPECT_EQ(read_file(pack()), before);
+      const RepairReport done = Store::repair(path());
+      EXPECT_EQ(plan.actions, done.actions);
+      EXPECT_FALSE(Store::repair(path()).changed);
+      const Bytes mended = read_file(pack());
+      for (const std::uint64_t offset : format::kSuperblockOffsets) {
+        const auto at = static_cast<long>(offset);
+        EXPECT_TRUE(std::equal(good.begin() + at, good.begin() + at + format::kSuperblockBytes,
+                               mended.begin() + at))
+            << "superblock at " << offset;
+      }
+      Store store(path());
+      EXPECT_EQ(everything(store).at("large"), contents(large));
+      EXPECT_EQ(store.checkpoints().size(), 4U);
+      EXPECT_EQ(store.save(large).new_bytes, 0U);
+      EXPECT_TRUE(store.verify().ok);
+    }
+  }
+}
+
+TEST_F(Repair, RefusesAFileThatHoldsNothingOfAStore) {
+  const Bytes junk(300'000, std::byte{7});
+  write_file(pack(), junk);
+  fs::remove(path() / "catalog.mdb");
+  EXPECT_EQ(error_of([&] { Store::repair(path()); }).code(), ErrorCode::kDamaged);
+  EXPECT_EQ(read_file(pack()), junk);
+}
+
 TEST_F(Repair, WritesBothRootsAnewFromTheCatalog) {
   const auto [first, second] = testing::newest_root(pack());
   flip_byte(pack(), first + 200);

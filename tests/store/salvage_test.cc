@@ -43,6 +43,15 @@ class Salvage : public ::testing::Test {
   std::uint64_t chunk_ = 0;
 };
 
+TEST_F(Salvage, NeedsNoSuperblock) {
+  overwrite(0, 4096);
+  overwrite(65'536, 4096);
+  salvage(pack_, out_);
+  const Store store(out_);
+  EXPECT_EQ(everything(store), everything_);
+  EXPECT_EQ(store.stat().chunk_bytes, 65'536U);
+}
+
 TEST_F(Salvage, CopiesEverythingAndLeavesThePackAlone) {
   const Bytes before = read_file(pack_);
   const SalvageReport report = salvage(pack_, out_);
@@ -112,7 +121,7 @@ TEST_F(Salvage, GivesTwoThatAScanFindsUnderOneNameDifferentOnes) {
 
 TEST_F(Salvage, RefusesWhatIsNoPackAndAStoreThatHoldsSomething) {
   EXPECT_EQ(error_of([&] { salvage(scratch_ / "absent", out_); }).code(), ErrorCode::kNotFound);
-  overwrite(0, 131'072);
+  overwrite(0, std::filesystem::file_size(pack_));
   EXPECT_EQ(error_of([&] { salvage(pack_, out_); }).code(), ErrorCode::kDamaged);
   EXPECT_FALSE(std::filesystem::exists(out_));
   EXPECT_EQ(error_of([&] { salvage(directory_ / "pack", directory_); }).code(),
