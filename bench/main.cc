@@ -7,7 +7,6 @@
 #include <exception>
 #include <fstream>
 #include <iostream>
-#include <optional>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -67,14 +66,19 @@ int main(int argc, char** argv) {
         settings.directory / ("cairn-bench-" + std::to_string(static_cast<long>(::getpid())));
     std::filesystem::create_directories(directory);
     settings.directory = directory;
-    std::optional<cairn::bench::Peers> peers;
+    cairn::bench::Peers peers;
     if (python.empty()) {
-      std::cerr << "bench: no --peers-python: without peers\n";
-      peers.emplace();
+      std::cerr << "bench: no --peers-python: without the peers in Python\n";
     } else {
-      peers.emplace(python, directory, settings.bytes);
+      peers.start({python, CAIRN_SOURCE_DIR "/bench/peers/peers.py"}, directory, settings.bytes);
     }
-    settings.peers = &*peers;
+    const std::filesystem::path torch_peer = settings.program.parent_path() / "bench_torch_peer";
+    if (std::filesystem::exists(torch_peer)) {
+      peers.start({torch_peer}, directory, settings.bytes);
+    } else {
+      std::cerr << "bench: built without LibTorch: without its torch::save\n";
+    }
+    settings.peers = &peers;
     std::cout << machine(directory) << "\n"
               << fmt::format(
                      "states of {} bytes, {} rounds; medians, and where the middle half "
@@ -93,7 +97,7 @@ int main(int argc, char** argv) {
       }
     }
     if (!json.empty()) std::ofstream(json) << to_json(rows, machine(directory)) << "\n";
-    peers.reset();
+    peers = {};
     std::filesystem::remove_all(directory);
   } catch (const std::exception& error) {
     std::cerr << "bench: " << error.what() << "\n";
