@@ -1,14 +1,10 @@
-// Import: header read and checked whole, data read by the save itself, a piece at a time.
-//
-// Export, so that the file appears complete or not at all:
-//   1. make a file of another name in the same directory,
-//   2. write header and tensors, each verified against its digests as it is read,
-//   3. fsync it, rename it over the wanted name, fsync the directory.
-// A failure removes the file of step 1; a kill may leave it, under a name that begins with a dot.
+// Import: headers read and checked whole, data read by the save itself, a piece at a time. Export:
+// see export_file.h.
 #include "base/little_endian.h"
 #include "base/text.h"
+#include "interop/export_file.h"
 #include "interop/safetensors_header.h"
-#include "io/aligned_buffer.h"
+#include "interop/safetensors_index.h"
 #include "io/file.h"
 
 #include <cairn/error.h>
@@ -16,6 +12,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <span>
 #include <tuple>
@@ -24,11 +22,12 @@
 namespace cairn {
 namespace {
 
+using interop::exported_name;
+using interop::ExportFile;
 using interop::SafetensorsEntry;
 using interop::SafetensorsHeader;
+using interop::SafetensorsIndex;
 
-// What an export holds in memory at a time, unless one chunk is larger.
-constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
 constexpr std::size_t kMaxListedNames = 10;
 
 // The bytes of one tensor in an open file.
@@ -85,11 +84,6 @@ bool exports(const TensorInfo& tensor, const SafetensorsExportOptions& options) 
   return options.recoverable.empty() || tensor.recoverable == options.recoverable;
 }
 
-// With several recoverables, names are told apart by their recoverable.
-std::string name_with(std::string_view prefix, std::string_view key) {
-  return prefix.empty() ? std::string(key) : std::string(prefix) + "/" + std::string(key);
-}
-
 void check_exportable(const std::vector<Outgoing>& outgoing) {
   std::string names;
   std::size_t refused = 0;
@@ -111,7 +105,7 @@ void check_exportable(const std::vector<Outgoing>& outgoing) {
               "the safetensors format has no dtype for the tensors " + names);
 }
 
-// The tensors in the order of the format's own writer, each with its place in the file.
+// The tensors in the order of the format's own writer; their places come with the files.
 std::vector<Outgoing> lay_out(const Checkpoint& checkpoint, const SafetensorsExportOptions& options,
                               bool prefixed) {
   const std::span<const TensorInfo> tensors = checkpoint.tensors();
@@ -121,10 +115,9 @@ std::vector<Outgoing> lay_out(const Checkpoint& checkpoint, const SafetensorsExp
     if (!exports(tensor, options)) continue;
     outgoing.push_back(
         {i,
-         {.name = name_with(prefixed ? tensor.recoverable : std::string_view(), tensor.key),
+         {.name = exported_name(prefixed ? tensor.recoverable : std::string_view(), tensor.key),
           .dtype = tensor.dtype,
-          .shape = {tensor.shape.begin(), tensor.shape.end()},
-          .end = tensor.bytes}});
+          .shape = {tensor.shape.begin(), tensor.shape.end()}}});
   }
   check_exportable(outgoing);
   std::sort(outgoing.begin(), outgoing.end(), [](const Outgoing& a, const Outgoing& b) {
@@ -132,12 +125,6 @@ std::vector<Outgoing> lay_out(const Checkpoint& checkpoint, const SafetensorsExp
     const int rank_b = interop::safetensors_dtype_rank(b.entry.dtype);
     return std::tie(rank_a, a.entry.name) < std::tie(rank_b, b.entry.name);
   });
-  std::uint64_t end = 0;
-  for (Outgoing& one : outgoing) {
-    one.entry.begin = end;
-    end += one.entry.end;
-    one.entry.end = end;
-  }
   return outgoing;
 }
 
@@ -157,151 +144,238 @@ std::optional<std::map<std::string, std::string>> metadata_of(
     if (!metadata) metadata.emplace();
     for (const auto& [key, value] : entries) {
       const std::string_view prefix = prefixed ? std::string_view(recoverable) : std::string_view();
-      metadata->emplace(name_with(prefix, key), value.as_string());
+      metadata->emplace(exported_name(prefix, key), value.as_string());
     }
   }
   return metadata;
 }
 
-// Removes its file again unless that was renamed.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::filesystem::path& beside)
-      : path_(beside.parent_path() / random_name()), file_(io::File::create_new(path_)) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (path_.empty()) return;
-    try {
-      io::remove_file(path_);
-    } catch (const Error&) {
-      // Nothing more can be done; the error that led here is the one to report.
-    }
+// Reads the tensors that one file holds.
+interop::SafetensorsHeader read_header(const io::File& file, std::uint64_t& data_offset) {
+  const std::string text = read_header_text(file);
+  data_offset = interop::kLengthBytes + text.size();
+  const std::uint64_t file_bytes = file.bytes();
+  if (file_bytes < data_offset) {
+    throw Error(ErrorCode::kTruncated, "the file became shorter while it was read",
+                {.path = file.path()});
   }
+  return interop::parse_safetensors_header(text, file_bytes - data_offset, file.path());
+}
 
-  const io::File& file() const { return file_; }
+void add_tensors(const std::shared_ptr<const io::File>& file, std::uint64_t data_offset,
+                 std::vector<SafetensorsEntry>& entries, RecoverableState& state) {
+  state.tensors.reserve(state.tensors.size() + entries.size());
+  for (SafetensorsEntry& entry : entries) {
+    state.tensors.push_back(
+        {.key = std::move(entry.name),
+         .dtype = entry.dtype,
+         .shape = std::move(entry.shape),
+         .source = std::make_shared<FileRange>(file, data_offset + entry.begin)});
+  }
+}
 
-  void publish(const std::filesystem::path& as) {
-    file_.sync_all();
-    io::rename_file(path_, as);
-    path_.clear();
-    io::sync_directory(as.parent_path());
+std::shared_ptr<const io::File> open_shared(const std::filesystem::path& path) {
+  return std::make_shared<const io::File>(io::File::open(path, io::File::Access::kRead));
+}
+
+// ---- shards -----------------------------------------------------------------------------------
+
+// Names for a message, the first few of them.
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kMaxListedNames); ++i) {
+    text += (text.empty() ? "" : ", ") + base::quoted(names[i]);
+  }
+  if (names.size() > kMaxListedNames) {
+    text += " and " + std::to_string(names.size() - kMaxListedNames) + " more";
+  }
+  return text;
+}
+
+// Index and shards must tell of the same tensors: which of the two is right cannot be known.
+class ShardReader {
+ public:
+  ShardReader(const std::filesystem::path& index_file, SafetensorsIndex index,
+              RecoverableState& state)
+      : index_file_(index_file), index_(std::move(index)), state_(state) {}
+
+  void read() {
+    std::map<std::string, std::vector<std::string>> tensors_of;  // by shard, sorted
+    for (const auto& [tensor, shard] : index_.shard_of) tensors_of[shard].push_back(tensor);
+    if (tensors_of.size() > interop::kMaxShards) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the index names " + std::to_string(tensors_of.size()) + " shards; at most " +
+                      std::to_string(interop::kMaxShards) + " can be read",
+                  {.path = index_file_});
+    }
+    std::vector<std::string> absent;
+    for (const auto& [shard, tensors] : tensors_of) {
+      if (io::path_kind(beside(shard)) == io::PathKind::kAbsent) absent.push_back(shard);
+    }
+    if (!absent.empty()) {
+      throw Error(ErrorCode::kNotFound,
+                  "the shards " + listed(absent) + ", which the index names, are not beside it",
+                  {.path = index_file_});
+    }
+    for (const auto& [shard, tensors] : tensors_of) read_shard(shard, tensors);
+    keep_metadata();
   }
 
  private:
-  // Not made from the wanted name, which may be as long as the file system allows.
-  static std::string random_name() {
-    std::array<std::byte, 8> random{};
-    io::fill_random(random);
-    std::string name = ".cairn-export-";
-    for (const std::byte byte : random) {
-      name += "0123456789abcdef"[std::to_integer<unsigned>(byte) >> 4];
-      name += "0123456789abcdef"[std::to_integer<unsigned>(byte) & 0xF];
-    }
-    return name;
+  std::filesystem::path beside(const std::string& shard) const {
+    return index_file_.parent_path() / shard;
   }
 
-  std::filesystem::path path_;
-  io::File file_;
+  void read_shard(const std::string& shard, const std::vector<std::string>& expected) {
+    const auto file = open_shared(beside(shard));
+    std::uint64_t data_offset = 0;
+    SafetensorsHeader header = read_header(*file, data_offset);
+    std::vector<std::string> found;
+    for (const SafetensorsEntry& entry : header.entries) found.push_back(entry.name);
+    std::sort(found.begin(), found.end());
+    check_same(shard, expected, found);
+    add_tensors(file, data_offset, header.entries, state_);
+    if (header.metadata) metadata_.emplace_back(shard, *std::move(header.metadata));
+  }
+
+  void check_same(const std::string& shard, const std::vector<std::string>& expected,
+                  const std::vector<std::string>& found) const {
+    std::vector<std::string> missing;
+    std::set_difference(expected.begin(), expected.end(), found.begin(), found.end(),
+                        std::back_inserter(missing));
+    if (!missing.empty()) {
+      throw Error(ErrorCode::kDamaged,
+                  "the index says that shard " + base::quoted(shard) + " holds the tensors " +
+                      listed(missing) + ", and it does not",
+                  {.path = beside(shard)});
+    }
+    std::vector<std::string> more;
+    std::set_difference(found.begin(), found.end(), expected.begin(), expected.end(),
+                        std::back_inserter(more));
+    if (more.empty()) return;
+    const auto elsewhere = index_.shard_of.find(more.front());
+    throw Error(ErrorCode::kDamaged,
+                "shard " + base::quoted(shard) + " holds the tensors " + listed(more) +
+                    ", which the index " +
+                    (elsewhere == index_.shard_of.end()
+                         ? "does not know"
+                         : "places elsewhere; " + base::quoted(more.front()) + " in " +
+                               base::quoted(elsewhere->second)),
+                {.path = beside(shard)});
+  }
+
+  // What all shards that have an entry agree on keeps its key; else each shard's is kept apart.
+  void keep_metadata() {
+    MetaValue::Map together;
+    for (const auto& [shard, metadata] : metadata_) {
+      for (const auto& [key, value] : metadata) {
+        const bool agreed = std::all_of(metadata_.begin(), metadata_.end(), [&](const auto& other) {
+          const auto it = other.second.find(key);
+          return it == other.second.end() || it->second == value;
+        });
+        together.emplace(agreed ? key : shard + ":" + key, value);
+      }
+    }
+    if (!metadata_.empty()) state_.values.emplace(interop::kMetadataKey, std::move(together));
+    if (!index_.metadata.empty()) {
+      state_.values.emplace(interop::kIndexMetadataKey, std::move(index_.metadata));
+    }
+  }
+
+  const std::filesystem::path& index_file_;
+  SafetensorsIndex index_;
+  RecoverableState& state_;
+  std::vector<std::pair<std::string, std::map<std::string, std::string>>> metadata_;
 };
 
-// Copies tensors into the file, one after the other: large ones in pieces, small ones together, so
-// that a chunk that many of them share is read once.
-class DataWriter {
- public:
-  DataWriter(const Checkpoint& checkpoint, const io::File& file, std::uint64_t data_offset)
-      : checkpoint_(checkpoint), file_(file), data_offset_(data_offset), buffer_(kBatchBytes) {}
+// ---- export -----------------------------------------------------------------------------------
 
-  void add(const Outgoing& one) {
-    const std::uint64_t bytes = one.entry.end - one.entry.begin;
-    if (bytes > kBatchBytes - batch_bytes_) flush();
-    if (bytes > kBatchBytes) return copy_large(one);
-    batch_.push_back({one.tensor, buffer_.span().subspan(batch_bytes_, bytes)});
-    if (batch_bytes_ == 0) batch_begin_ = one.entry.begin;
-    batch_bytes_ += bytes;
+// Writes one file that holds `tensors`, all but its publication.
+ExportFile write_file(const Checkpoint& checkpoint, const std::filesystem::path& path,
+                      std::span<Outgoing> tensors,
+                      const std::optional<std::map<std::string, std::string>>& metadata,
+                      interop::TensorReader& reader) {
+  SafetensorsHeader header{.metadata = metadata};
+  std::vector<std::size_t> positions;
+  std::uint64_t end = 0;
+  for (Outgoing& one : tensors) {
+    one.entry.begin = end;
+    end += checkpoint.tensors()[one.tensor].bytes;
+    one.entry.end = end;
+    header.entries.push_back(one.entry);
+    positions.push_back(one.tensor);
   }
-
-  void flush() {
-    if (batch_.empty()) return;
-    // Straight into the buffer: it is no one's but ours until it is written.
-    checkpoint_.load(batch_, LoadMode::kSinglePass);
-    file_.write(data_offset_ + batch_begin_, buffer_.span().first(batch_bytes_));
-    batch_.clear();
-    batch_bytes_ = 0;
-  }
-
- private:
-  void copy_large(const Outgoing& one) {
-    const std::uint64_t bytes = one.entry.end - one.entry.begin;
-    const std::uint64_t piece = piece_bytes(one.tensor);
-    if (buffer_.size() < piece) buffer_ = io::AlignedBuffer(piece);
-    for (std::uint64_t done = 0; done < bytes; done += piece) {
-      const auto out = buffer_.span().first(std::min(piece, bytes - done));
-      checkpoint_.read_range(one.tensor, done, out);
-      file_.write(data_offset_ + one.entry.begin + done, out);
-    }
-  }
-
-  // About a batch, in whole chunks: a chunk that two pieces share would be read and checked twice.
-  std::uint64_t piece_bytes(std::size_t tensor) const {
-    const std::vector<ChunkInfo> chunks = checkpoint_.chunks(tensor);
-    const std::uint64_t chunk =
-        chunks.empty() ? 1 : std::max<std::uint64_t>(chunks[0].plain_bytes, 1);
-    return chunk * std::max<std::uint64_t>(1, kBatchBytes / chunk);
-  }
-
-  const Checkpoint& checkpoint_;
-  const io::File& file_;
-  std::uint64_t data_offset_;
-  io::AlignedBuffer buffer_;
-  std::vector<LoadTarget> batch_;
-  std::uint64_t batch_begin_ = 0;
-  std::uint64_t batch_bytes_ = 0;
-};
-
-// Replacing what is no regular file would be a surprise: a link, a device, a pipe.
-void check_destination(const std::filesystem::path& file, bool overwrite) {
-  const std::filesystem::path directory = file.parent_path();
-  if (!directory.empty() && io::path_kind(directory) == io::PathKind::kAbsent) {
-    throw Error(ErrorCode::kNotFound, "there is no such directory", {.path = directory});
-  }
-  const io::PathKind kind = io::path_kind(file);
-  if (kind == io::PathKind::kAbsent) return;
-  if (kind == io::PathKind::kDirectory) {
-    throw Error(ErrorCode::kInvalidArgument, "cannot write a file where a directory is",
-                {.path = file});
-  }
-  if (kind == io::PathKind::kOther) {
+  const std::string text = interop::format_safetensors_header(header);
+  if (text.size() > interop::kMaxHeaderBytes) {
     throw Error(ErrorCode::kInvalidArgument,
-                "an export replaces only regular files, no links, devices or pipes",
-                {.path = file});
+                "the header would have " + std::to_string(text.size()) +
+                    " bytes, and readers of safetensors take at most " +
+                    std::to_string(interop::kMaxHeaderBytes) +
+                    "; export one recoverable at a time, or in shards");
   }
-  if (!overwrite) throw Error(ErrorCode::kAlreadyExists, "the file exists", {.path = file});
+  ExportFile file(path);
+  file.file().reserve(0, interop::kLengthBytes + text.size() + end);
+  std::array<std::byte, interop::kLengthBytes> length{};
+  base::store_le<std::uint64_t>(length, 0, text.size());
+  file.append(length);
+  file.append(text);
+  reader.for_each_piece(positions,
+                        [&](std::size_t, std::span<const std::byte> bytes) { file.append(bytes); });
+  return file;
+}
+
+// "DIR/model-00002-of-00003.safetensors" for "DIR/model.safetensors".
+std::filesystem::path shard_path(const std::filesystem::path& file, std::size_t number,
+                                 std::size_t count) {
+  constexpr std::size_t kDigits = 5;
+  const auto padded = [&](std::size_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(kDigits - std::min(kDigits, digits.size()), '0') + digits;
+  };
+  return file.parent_path() / (file.stem().native() + "-" + padded(number) + "-of-" +
+                               padded(count) + file.extension().native());
+}
+
+// Where each shard begins: as many tensors as fit, and at least one.
+std::vector<std::size_t> cut_into_shards(const Checkpoint& checkpoint,
+                                         std::span<const Outgoing> outgoing,
+                                         std::uint64_t shard_bytes) {
+  std::vector<std::size_t> begins{0};
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < outgoing.size(); ++i) {
+    const std::uint64_t more = checkpoint.tensors()[outgoing[i].tensor].bytes;
+    if (i > begins.back() && (bytes > shard_bytes || more > shard_bytes - bytes)) {
+      begins.push_back(i);
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  begins.push_back(outgoing.size());
+  return begins;
+}
+
+// The index's metadata that the exported recoverables were imported with.
+MetaValue::Map index_metadata_of(const Checkpoint& checkpoint,
+                                 const SafetensorsExportOptions& options) {
+  MetaValue::Map metadata;
+  for (const std::string& recoverable : checkpoint.info().recoverables) {
+    if (!options.recoverable.empty() && recoverable != options.recoverable) continue;
+    const MetaValue::Map& values = checkpoint.values(recoverable);
+    const auto it = values.find(interop::kIndexMetadataKey);
+    if (it == values.end() || !it->second.is_map()) continue;
+    for (const auto& [key, value] : it->second.as_map()) metadata.emplace(key, value);
+  }
+  return metadata;
 }
 
 }  // namespace
 
 RecoverableState read_safetensors(const std::filesystem::path& file, std::string recoverable) {
-  const auto opened =
-      std::make_shared<const io::File>(io::File::open(file, io::File::Access::kRead));
-  const std::string text = read_header_text(*opened);
-  const std::uint64_t data_offset = interop::kLengthBytes + text.size();
-  const std::uint64_t file_bytes = opened->bytes();
-  if (file_bytes < data_offset) {
-    throw Error(ErrorCode::kTruncated, "the file became shorter while it was read", {.path = file});
-  }
-  SafetensorsHeader header =
-      interop::parse_safetensors_header(text, file_bytes - data_offset, file);
-
+  const auto opened = open_shared(file);
+  std::uint64_t data_offset = 0;
+  SafetensorsHeader header = read_header(*opened, data_offset);
   RecoverableState state{.name = std::move(recoverable)};
-  state.tensors.reserve(header.entries.size());
-  for (SafetensorsEntry& entry : header.entries) {
-    state.tensors.push_back(
-        {.key = std::move(entry.name),
-         .dtype = entry.dtype,
-         .shape = std::move(entry.shape),
-         .source = std::make_shared<FileRange>(opened, data_offset + entry.begin)});
-  }
+  add_tensors(opened, data_offset, header.entries, state);
   if (header.metadata) {
     MetaValue::Map metadata;
     for (auto& [key, value] : *header.metadata) metadata.emplace(key, std::move(value));
@@ -310,40 +384,88 @@ RecoverableState read_safetensors(const std::filesystem::path& file, std::string
   return state;
 }
 
+RecoverableState read_sharded_safetensors(const std::filesystem::path& index,
+                                          std::string recoverable) {
+  const io::File file = io::File::open(index, io::File::Access::kRead);
+  if (file.bytes() > interop::kMaxIndexBytes) {
+    throw Error(ErrorCode::kDamaged,
+                "an index of shards has at most " + std::to_string(interop::kMaxIndexBytes) +
+                    " bytes, and this file " + std::to_string(file.bytes()),
+                {.path = index});
+  }
+  std::string text(file.bytes(), '\0');
+  file.read_exactly(0, std::as_writable_bytes(std::span(text)));
+  RecoverableState state{.name = std::move(recoverable)};
+  ShardReader(index, interop::parse_safetensors_index(text, index), state).read();
+  return state;
+}
+
 void write_safetensors(const Checkpoint& checkpoint, const std::filesystem::path& file,
                        const SafetensorsExportOptions& options) {
-  check_destination(file, options.overwrite);
-  if (!options.recoverable.empty() && !checkpoint.has_recoverable(options.recoverable)) {
-    throw Error(ErrorCode::kNotFound, "the checkpoint " + base::quoted(checkpoint.info().name) +
-                                          " has no recoverable " +
-                                          base::quoted(options.recoverable));
-  }
-  const bool prefixed = options.recoverable.empty() && checkpoint.info().recoverables.size() > 1;
-  const std::vector<Outgoing> outgoing = lay_out(checkpoint, options, prefixed);
-  SafetensorsHeader header{.metadata = metadata_of(checkpoint, options, prefixed)};
-  header.entries.reserve(outgoing.size());
-  for (const Outgoing& one : outgoing) header.entries.push_back(one.entry);
-  const std::string text = interop::format_safetensors_header(header);
-  if (text.size() > interop::kMaxHeaderBytes) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the header would have " + std::to_string(text.size()) +
-                    " bytes, and readers of safetensors take at most " +
-                    std::to_string(interop::kMaxHeaderBytes) +
-                    "; export one recoverable at a time");
-  }
+  interop::check_destination(file, options.overwrite);
+  interop::check_recoverable(checkpoint, options.recoverable);
+  const bool prefixed = interop::needs_recoverable(checkpoint, options.recoverable);
+  std::vector<Outgoing> outgoing = lay_out(checkpoint, options, prefixed);
+  interop::TensorReader reader(checkpoint);
+  write_file(checkpoint, file, outgoing, metadata_of(checkpoint, options, prefixed), reader)
+      .publish();
+}
 
-  TemporaryFile temporary(file);
-  const std::uint64_t data_offset = interop::kLengthBytes + text.size();
-  const std::uint64_t data_bytes = outgoing.empty() ? 0 : outgoing.back().entry.end;
-  temporary.file().reserve(0, data_offset + data_bytes);
-  std::array<std::byte, interop::kLengthBytes> length{};
-  base::store_le<std::uint64_t>(length, 0, text.size());
-  temporary.file().write(0, length);
-  temporary.file().write(interop::kLengthBytes, std::as_bytes(std::span(text)));
-  DataWriter writer(checkpoint, temporary.file(), data_offset);
-  for (const Outgoing& one : outgoing) writer.add(one);
-  writer.flush();
-  temporary.publish(file);
+std::vector<std::filesystem::path> write_sharded_safetensors(
+    const Checkpoint& checkpoint, const std::filesystem::path& file, std::uint64_t shard_bytes,
+    const SafetensorsExportOptions& options) {
+  std::filesystem::path index_path = file;
+  index_path += ".index.json";
+  interop::check_destination(index_path, options.overwrite);
+  interop::check_recoverable(checkpoint, options.recoverable);
+  const bool prefixed = interop::needs_recoverable(checkpoint, options.recoverable);
+  std::vector<Outgoing> outgoing = lay_out(checkpoint, options, prefixed);
+  const auto metadata = metadata_of(checkpoint, options, prefixed);
+  const std::vector<std::size_t> begins = cut_into_shards(checkpoint, outgoing, shard_bytes);
+  const std::size_t count = begins.size() - 1;
+
+  SafetensorsIndex index{.metadata = index_metadata_of(checkpoint, options)};
+  std::uint64_t total_bytes = 0;
+  std::vector<std::filesystem::path> paths{index_path};
+  for (std::size_t i = 0; i < count; ++i) {
+    paths.push_back(shard_path(file, i + 1, count));
+    interop::check_destination(paths.back(), options.overwrite);
+    for (std::size_t at = begins[i]; at < begins[i + 1]; ++at) {
+      index.shard_of.emplace(outgoing[at].entry.name, paths.back().filename().native());
+      total_bytes += checkpoint.tensors()[outgoing[at].tensor].bytes;
+    }
+  }
+  index.metadata.insert_or_assign(std::string(interop::kTotalSizeKey), MetaValue(total_bytes));
+
+  interop::TensorReader reader(checkpoint);
+  std::vector<ExportFile> files;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto part = std::span(outgoing).subspan(begins[i], begins[i + 1] - begins[i]);
+    files.push_back(write_file(checkpoint, paths[i + 1], part, metadata, reader));
+    files.back().finish();
+  }
+  ExportFile index_file(index_path);
+  index_file.append(interop::format_safetensors_index(index));
+  index_file.finish();
+  // An old index must not stand beside new shards, not even for a moment.
+  if (io::remove_file(index_path)) io::sync_directory(index_path.parent_path());
+  for (ExportFile& one : files) one.rename();
+  io::sync_directory(index_path.parent_path());
+  index_file.rename();
+  io::sync_directory(index_path.parent_path());
+  return paths;
+}
+
+bool looks_like_safetensors_index(const std::filesystem::path& path) {
+  const io::File file = io::File::open(path, io::File::Access::kRead);
+  // Of a safetensors file the first eight bytes are a length, which text would make enormous.
+  std::array<std::byte, 256> begin{};
+  const std::size_t count = file.read_some(0, begin);
+  const std::string_view text(reinterpret_cast<const char*>(begin.data()), count);
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || text[first] != '{') return false;
+  return count < interop::kLengthBytes ||
+         base::load_le<std::uint64_t>(begin, 0) > interop::kMaxHeaderBytes;
 }
 
 }  // namespace cairn
