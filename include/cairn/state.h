@@ -37,7 +37,8 @@ struct TensorInput {
   std::vector<std::int64_t> strides = {};  ///< In elements; empty means contiguous.
   const void* data = nullptr;              ///< The element at index (0, ..., 0).
   std::shared_ptr<const void> owner = {};
-  std::shared_ptr<const TensorSource> source = {};  ///< Instead of `data`; then without strides.
+  /// Instead of `data`; then without strides. Tensors that share one are tied: stored once.
+  std::shared_ptr<const TensorSource> source = {};
 };
 
 /// The state of one recoverable: its tensors and its values.

@@ -23,6 +23,7 @@
 #include <set>
 #include <span>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -300,7 +301,7 @@ class StateMaker {
         damaged(*file_, "tensor " + base::quoted(path) + " lies outside its storage",
                 storage->offset);
       }
-      input.source = std::make_shared<StridedFile>(file_, storage->offset + *begin, tensor);
+      input.source = source_of(storage->offset + *begin, tensor);
     }
     if (!keys_.insert(path).second) {
       refuse(*file_, "two tensors of the file have the path " + base::quoted(path));
@@ -308,10 +309,20 @@ class StateMaker {
     state_.tensors.push_back(std::move(input));
   }
 
+  /// Tied tensors get one source, by which a save knows them.
+  std::shared_ptr<const TensorSource> source_of(std::uint64_t begin, const PickledTensor& tensor) {
+    auto& source = sources_[{begin, tensor.dtype, tensor.shape, tensor.strides}];
+    if (!source) source = std::make_shared<StridedFile>(file_, begin, tensor);
+    return source;
+  }
+
   std::shared_ptr<const io::File> file_;
   FindStorage find_storage_;
   RecoverableState& state_;
   std::size_t leaves_ = 0;
+  std::map<std::tuple<std::uint64_t, DType, std::vector<std::int64_t>, std::vector<std::int64_t>>,
+           std::shared_ptr<const TensorSource>>
+      sources_;
   std::set<std::string> keys_;
   std::map<const PickledValue*, bool> has_tensor_;
 };

@@ -65,8 +65,14 @@ struct Place {
   std::uint32_t offset_in_chunk = 0;
 };
 
+/// Where its bytes come from: memory or a source.
+const void* origin_of(const TensorInput& tensor) noexcept {
+  return tensor.source ? tensor.source.get() : tensor.data;
+}
+
 bool is_same_memory(const TensorInput& a, const TensorInput& b) noexcept {
-  return a.data == b.data && a.dtype == b.dtype && a.shape == b.shape && a.strides == b.strides;
+  return origin_of(a) == origin_of(b) && a.dtype == b.dtype && a.shape == b.shape &&
+         a.strides == b.strides;
 }
 
 /// Lays the tensors of one recoverable after another into chunks.
@@ -76,13 +82,12 @@ class Layout {
 
   Place place(const TensorInput& tensor, std::uint64_t bytes) {
     if (bytes == 0) return {};
-    if (tensor.source) return lay(tensor, bytes);
-    const auto [begin, end] = known_.equal_range(tensor.data);
+    const auto [begin, end] = known_.equal_range(origin_of(tensor));
     for (auto at = begin; at != end; ++at) {
       if (is_same_memory(*at->second.tensor, tensor)) return at->second.place;
     }
     const Place place = lay(tensor, bytes);
-    known_.emplace(tensor.data, Known{.tensor = &tensor, .place = place});
+    known_.emplace(origin_of(tensor), Known{.tensor = &tensor, .place = place});
     return place;
   }
 

@@ -82,6 +82,16 @@ TEST_P(TorchFile, BringsViewsOfASharedStorage) {
   expect<float>("tensors.tied_b", DType::kF32, {2}, {1, 2});
 }
 
+TEST_P(TorchFile, KeepsTiedTensorsTied) {
+  const ScratchDirectory scratch;
+  Store store(scratch / "store");
+  const TensorInput& one = tensor("tensors.tied_a");
+  const TensorInput& other = tensor("tensors.tied_b");
+  store.save({{.name = "model", .tensors = {one}}});
+  // Both lie where the one lay, so there is no new chunk.
+  EXPECT_EQ(store.save({{.name = "model", .tensors = {one, other}}}).new_bytes, 0U);
+}
+
 TEST_P(TorchFile, ReadsAnyPartOfAView) {
   const TensorInput& transposed = tensor("tensors.transposed");
   Bytes part(2 * sizeof(float));
