@@ -1,9 +1,10 @@
 #include "commands.h"
-#include "npy.h"
 #include "reference.h"
 #include "session.h"
 #include "tensor_stream.h"
 #include "text.h"
+
+#include <cairn/numpy.h>
 
 #include <unistd.h>
 

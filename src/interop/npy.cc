@@ -1,19 +1,18 @@
-#include "npy.h"
+#include "base/text.h"
 
-#include "failure.h"
-#include "text.h"
+#include <cairn/error.h>
+#include <cairn/numpy.h>
 
 #include <fmt/format.h>
 
-#include <string_view>
+namespace cairn {
 
-namespace cairn::cli {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kFixedBytes = 10;  // magic, version, length
 
-std::string_view descr_of(const TensorInfo& tensor) {
+std::string descr_of(const TensorInfo& tensor) {
   switch (tensor.dtype) {
     case DType::kBool:
       return "|b1";
@@ -44,11 +43,17 @@ std::string_view descr_of(const TensorInfo& tensor) {
     case DType::kC128:
       return "<c16";
     default:
-      throw Failure(kFailed, fmt::format("NumPy has no dtype for {}, which tensor {}/{} has; leave "
-                                         "out --npy to get its bytes",
-                                         to_string(tensor.dtype), printable(tensor.recoverable),
-                                         printable(tensor.key)));
+      break;
   }
+  const std::uint32_t bits = bits_per_element(tensor.dtype);
+  if (bits % 8 != 0) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a NumPy file cannot hold tensor {} of {}, whose elements are {} bits",
+                    base::quoted(std::string(tensor.recoverable) + "/" + std::string(tensor.key)),
+                    to_string(tensor.dtype), bits));
+  }
+  return fmt::format("|V{}", bits / 8);
 }
 
 }  // namespace
@@ -69,4 +74,4 @@ std::string npy_header(const TensorInfo& tensor) {
   return header + text;
 }
 
-}  // namespace cairn::cli
+}  // namespace cairn
