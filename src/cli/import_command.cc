@@ -3,25 +3,35 @@
 #include "meta_option.h"
 #include "session.h"
 #include "text.h"
+#include "yaml_value.h"
 
+#include <cairn/import.h>
 #include <cairn/retention.h>
 #include <cairn/safetensors.h>
+#include <cairn/speechbrain.h>
 #include <cairn/torch_file.h>
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <limits>
 
 namespace cairn::cli {
 namespace {
 
-// What is wrong with FILE is no damage of the store.
+// What is wrong with what is imported is no damage of the store. Shards and the files of a
+// SpeechBrain checkpoint lie beside or in what was named.
 template <typename Call>
-auto blaming_the_file(const std::string& file, const Call& call) {
+auto blaming_the_file(const std::filesystem::path& file, const Call& call) {
   try {
     return call();
   } catch (const Error& error) {
-    if (error.path() != file) throw;
+    const std::filesystem::path blamed = error.path();
+    const std::filesystem::path directory = (blamed / "..").lexically_normal();
+    if (blamed != file && directory != (file / "").lexically_normal() &&
+        directory != (file / "..").lexically_normal()) {
+      throw;
+    }
     throw Failure(kFailed, error.what());
   }
 }
@@ -56,10 +66,48 @@ void print(const SaveResult& result, const Invocation& invocation, Output& outpu
   }
 }
 
-// By what is in the file: names promise nothing.
-RecoverableState read_file(const std::string& file, std::string recoverable) {
-  return looks_like_torch_file(file) ? read_torch_file(file, std::move(recoverable))
-                                     : read_safetensors(file, std::move(recoverable));
+struct Import {
+  CheckpointState state = {};
+  Metadata meta = {};
+  std::string name = {};
+};
+
+Import from_speechbrain(const std::filesystem::path& directory, const Invocation& invocation,
+                        Output& output) {
+  if (invocation.has("--as")) {
+    throw UsageError("--as: a checkpoint of SpeechBrain names its recoverables itself");
+  }
+  const auto skipped = invocation.values("--skip");
+  SpeechBrainCheckpoint read;
+  try {
+    read = read_speechbrain(directory, parse_yaml, {skipped.begin(), skipped.end()});
+  } catch (const Error& error) {
+    const std::filesystem::path file = error.path();
+    if (file.extension() != ".ckpt") throw;
+    throw Failure(kFailed, std::string(error.what()) + "; --skip " +
+                               printable(file.stem().native()) + " leaves it out");
+  }
+  for (const std::string& name : read.ignored) {
+    output.note("left out " + printable(name) + ", which is no part of a checkpoint");
+  }
+  const bool ends_in_slash = !directory.has_filename();
+  return {std::move(read.state), std::move(read.meta),
+          ends_in_slash ? directory.parent_path().filename() : directory.filename()};
+}
+
+Import read_import(const std::string& file, const Invocation& invocation, Output& output) {
+  using Kind = ImportSource::Kind;
+  const auto [kind, path] = recognize_import(file);
+  if (kind == Kind::kSpeechBrain) return from_speechbrain(path, invocation, output);
+  if (invocation.has("--skip")) {
+    throw UsageError("--skip: only a checkpoint of SpeechBrain has recoverables to leave out");
+  }
+  std::string recoverable = invocation.value("--as").value_or("model");
+  if (kind == Kind::kTorchFile) return {{read_torch_file(path, std::move(recoverable))}};
+  if (kind == Kind::kShardedSafetensors) {
+    return {{read_sharded_safetensors(path, std::move(recoverable))}};
+  }
+  return {{read_safetensors(path, std::move(recoverable))}};
 }
 
 ExitCode run(const Invocation& invocation, Output& output) {
@@ -71,14 +119,16 @@ ExitCode run(const Invocation& invocation, Output& output) {
     options.retention = keep_newest(static_cast<int>(*count));
   }
   // Before the store is opened: a file that cannot be read creates nothing.
-  const CheckpointState state = blaming_the_file(file, [&] {
-    return CheckpointState{read_file(file, invocation.value("--as").value_or("model"))};
-  });
+  Import import = blaming_the_file(file, [&] { return read_import(file, invocation, output); });
+  for (const auto& [key, value] : options.meta) import.meta.set(key, value);
+  options.meta = std::move(import.meta);
+  if (options.name.empty()) options.name = std::move(import.name);
   Store store = open_for_writing(invocation, output, true);
   if (store.open_report().created) {
     output.note("created the store " + store.directory().native());
   }
-  print(blaming_the_file(file, [&] { return store.save(state, options); }), invocation, output);
+  print(blaming_the_file(file, [&] { return store.save(import.state, options); }), invocation,
+        output);
   return kDone;
 }
 
@@ -86,23 +136,30 @@ ExitCode run(const Invocation& invocation, Output& output) {
 
 Command import_command() {
   return {.name = "import",
-          .summary = "save the tensors of a safetensors or .pt file as a checkpoint",
+          .summary = "save what a safetensors or .pt file holds as a checkpoint",
           .description =
               "Durable when it returns. Creates the store when the directory is absent or empty. "
               "Tensors that the store already holds cost no space.\n\n"
               "Of a .pt file of torch.save, in either of its formats, tensors get the path of keys "
               "that leads to them (optimizer.state.0.exp_avg), numbers and text become values. "
               "Nothing in it is run; a file that asks for more than plain state is refused.\n\n"
+              "FILE may also be the index of a safetensors file in shards, or the directory that "
+              "holds it, or a checkpoint directory of SpeechBrain: every NAME.ckpt in it becomes "
+              "the recoverable NAME, CKPT.yaml the metadata, and the directory's name that of the "
+              "checkpoint.\n\n"
               "--meta parses VALUE as true or false, a whole number (3), a number (0.5, 1e-3, nan, "
               "inf), else as a string; in double quotes it is always a string: --meta 'tag=\"3\"'.",
-          .arguments = {kStoreArgument,
-                        {.name = "FILE", .help = "The safetensors or .pt file to read."}},
+          .arguments = {kStoreArgument, {.name = "FILE", .help = "The file or directory to read."}},
           .options = {{.name = "--name",
                        .value = "NAME",
                        .help = "Name of the checkpoint; without it one is made from the id."},
                       {.name = "--as",
                        .value = "RECOVERABLE",
                        .help = "Recoverable that gets the tensors; model unless given."},
+                      {.name = "--skip",
+                       .value = "RECOVERABLE",
+                       .help = "Leave this one of a SpeechBrain checkpoint out.",
+                       .repeats = true},
                       {.name = "--meta",
                        .value = "KEY=VALUE",
                        .help = "Metadata of the checkpoint.",
@@ -116,7 +173,9 @@ Command import_command() {
           .examples =
               "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
               "cairn import runs/a model.safetensors --keep 3 --json\n"
-              "cairn import runs/a checkpoint.pt --as job",
+              "cairn import runs/a checkpoint.pt --as job\n"
+              "cairn import runs/a llama/model.safetensors.index.json\n"
+              "cairn import runs/a save/CKPT+2026-01-31+12-00-00+00",
           .run = run};
 }
 

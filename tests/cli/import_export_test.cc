@@ -1,6 +1,8 @@
 #include "cli/tool.h"
 
 #include <cmath>
+#include <cstring>
+#include <sys/resource.h>
 
 namespace cairn::testing {
 namespace {
@@ -173,6 +175,138 @@ TEST_F(Import, RefusesAFileThatWouldRunCodeAndMakesNoStore) {
   const std::string file = std::string(CAIRN_SOURCE_DIR) + "/tests/interop/torch_files/hostile.pt";
   expect_failure(1, "posix.system", {"import", store_, file});
   EXPECT_FALSE(std::filesystem::exists(store_));
+}
+
+class SpeechBrain : public ToolTest {
+ protected:
+  // A copy of the one that SpeechBrain wrote; see make.py beside it.
+  const std::filesystem::path source_ = dir_ / "CKPT+epoch-2";
+
+  void SetUp() override {
+    std::filesystem::copy(CAIRN_SOURCE_DIR "/tests/interop/speechbrain/CKPT+epoch-2", source_);
+  }
+};
+
+TEST_F(SpeechBrain, CheckpointComesInWhole) {
+  const auto saved = done({"import", store_, source_, "--json"}).json();
+  EXPECT_EQ(saved.at("name"), "CKPT+epoch-2");
+  auto meta = saved.at("meta");
+  EXPECT_TRUE(meta.at("unixtime").is_number_float());
+  meta.erase("unixtime");
+  EXPECT_EQ(meta, nlohmann::json::parse(R"({"end-of-epoch": true, "loss": 15.5, "tiny": 1e-5,
+      "validation-type": "fast", "num-examples": 3, "looks-like-a-number": "3",
+      "sizes": [1, 2.5, "x", {"deep": true}],
+      "text": "a text that is longer than the eighty columns at which yaml.dump folds its lines, to see that"})"));
+  const std::string weight = done({"cat", store_, "latest", "model/weight"}).out;
+  const float expected[] = {0, 1, 2, 3, 4, 5};
+  ASSERT_EQ(weight.size(), sizeof(expected));
+  EXPECT_EQ(std::memcmp(weight.data(), expected, sizeof(expected)), 0);
+  const std::string shown = done({"show", store_, "latest"}).out;
+  for (const char* line : {"recoverable brain", "  step = 12", "  avg_train_loss = 0.25",
+                           "recoverable epochs", "  value = 2", "state.0.exp_avg_sq"}) {
+    EXPECT_NE(shown.find(line), std::string::npos) << line;
+  }
+}
+
+TEST_F(SpeechBrain, OptionsComeBeforeWhatItSays) {
+  const auto saved = done({"import", store_, source_.native() + "/", "--json", "--name", "mine",
+                           "--meta", "loss=1", "--skip", "opt"})
+                         .json();
+  EXPECT_EQ(saved.at("name"), "mine");
+  EXPECT_EQ(saved.at("meta").at("loss"), 1);
+  EXPECT_EQ(saved.at("tensors"), 2);
+  expect_failure(1, "no recoverable \"other\" to leave out",
+                 {"import", store_, source_, "--skip", "other"});
+  expect_failure(2, "--as", {"import", store_, source_, "--as", "model"});
+  expect_failure(2, "--skip", {"import", store_, safetensors(), "--skip", "model"});
+}
+
+TEST_F(SpeechBrain, WhatIsNoPlainStateIsRefusedAndCreatesNothing) {
+  const auto refuses = [&](const char* file, const std::string& text, const std::string& why) {
+    const auto before = read_text(source_ / file);
+    write_text(source_ / file, text);
+    expect_failure(1, why, {"import", store_, source_});
+    write_text(source_ / file, before);
+    EXPECT_FALSE(std::filesystem::exists(store_));
+  };
+  refuses("CKPT.yaml", "a: !!python/object/apply:os.system [ls]", "python/object/apply:os.system");
+  refuses("CKPT.yaml", "a: &x [1]\nb: *x", "line 2: aliases");
+  refuses("CKPT.yaml", "a: 1\na: 2", "line 2: the key \"a\" stands twice");
+  refuses("CKPT.yaml", "a: 1\n---\nb: 2", "several documents");
+  refuses("CKPT.yaml", "a: [1", "no YAML");
+  refuses("CKPT.yaml", "[1]", "no map of metadata, but a list");
+  refuses("CKPT.yaml", "a: 99999999999999999999", "64 bits");
+  refuses("CKPT.yaml", "a: 0755", "base ten");
+  refuses("CKPT.yaml", "a: " + std::string(1000, '['), "deeper than 16");
+  refuses("CKPT.yaml", std::string(2 << 20, 'a'), "more than values may");
+  refuses("brain.ckpt", "'a' => 0\n", "--skip brain leaves it out");
+  std::filesystem::copy(CAIRN_SOURCE_DIR "/tests/interop/torch_files/hostile.pt",
+                        source_ / "hostile.ckpt");
+  expect_failure(1, "posix.system", {"import", store_, source_});
+  EXPECT_FALSE(std::filesystem::exists(store_));
+}
+
+TEST_F(SpeechBrain, MetadataHasTheTypesThatPythonGivesThem) {
+  write_text(source_ / "CKPT.yaml",
+             "{a: yes, b: -7, c: -.inf, d: .nan, e: 1e3, f: 1.5e+3, g: ~, h: 2026-11-24, "
+             "i: !!str 3, j: 'null', k: -1.5, l: +3, 5: x, m: 1.0.0, n: '', o: 0}");
+  auto meta = done({"import", store_, source_, "--json"}).json().at("meta");
+  meta.erase("unixtime");
+  meta.erase("end-of-epoch");
+  EXPECT_EQ(meta, nlohmann::json::parse(R"({"a": true, "b": -7, "c": "-Infinity", "d": "NaN",
+      "e": "1e3", "f": 1500.0, "h": "2026-11-24", "i": "3", "j": "null", "k": -1.5, "l": 3,
+      "5": "x", "m": "1.0.0", "n": "", "o": 0})"));
+}
+
+TEST_F(SpeechBrain, OtherDirectoriesAreTold) {
+  expect_failure(1, "name one, such as", {"import", store_, dir_.path()});
+  std::filesystem::remove_all(source_);
+  expect_failure(1, "neither a CKPT.yaml", {"import", store_, dir_.path()});
+}
+
+class Shards : public ToolTest {
+ protected:
+  const std::string out_ = dir_ / "out.safetensors";
+  const std::string index_ = out_ + ".index.json";
+};
+
+TEST_F(Shards, GoOutAndComeBack) {
+  import({"--name", "a"});
+  const auto wrote = done({"export", store_, "a", out_, "--shard-mib", "1", "--json"}).json();
+  EXPECT_EQ(wrote.at("file"), index_);
+  EXPECT_EQ(wrote.at("shards"), 1);
+  EXPECT_EQ(done({"import", store_, index_, "--json"}).json().at("new_bytes"), 0);
+  EXPECT_EQ(done({"import", store_, dir_.path(), "--json"}).json().at("new_bytes"), 0);
+  // What is wrong with a shard is no damage of the store.
+  write_text(dir_ / "out-00001-of-00001.safetensors", "12345");
+  expect_failure(1, "too few", {"import", store_, index_});
+}
+
+TEST_F(Export, WritesANumPyArchiveByItsName) {
+  import({"--name", "a"});
+  const std::string out = dir_ / "out.npz";
+  EXPECT_EQ(done({"export", store_, "a", out, "--json"}).json().at("file"), out);
+  EXPECT_TRUE(read_text(out).starts_with("PK\x03\x04"));
+  expect_failure(2, "no shards", {"export", store_, "a", out, "--shard-mib", "1"});
+}
+
+// A tensor of 256 MiB, all of it a hole: in, and out in every way, in the memory of a few buffers.
+TEST_F(Export, TakesNoMoreMemoryForMore) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers keep what is freed";
+#endif
+  constexpr std::uint64_t kBytes = std::uint64_t{1} << 28;
+  const std::string file = dir_ / "large.safetensors";
+  write_text(file, safetensors_bytes(
+                       R"({"w":{"dtype":"U8","shape":[268435456],"data_offsets":[0,268435456]}})"));
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) + kBytes);
+  done({"import", store_, file});
+  done({"export", store_, "latest", file});
+  std::filesystem::remove(file);
+  done({"export", store_, "latest", dir_ / "large.npz"});
+  rusage usage{};
+  ASSERT_EQ(::getrusage(RUSAGE_CHILDREN, &usage), 0);
+  EXPECT_LT(usage.ru_maxrss, 64 * 1024) << "KiB";
 }
 
 }  // namespace
