@@ -53,6 +53,16 @@ const Table* table_in(std::span<std::byte> payload) {
   return flatbuffers::GetRoot<Table>(data);
 }
 
+/// A vector of structs, or none when they lie where they could not be looked at: the verifier does
+/// not ask.
+template <typename Struct>
+const flatbuffers::Vector<const Struct*>* aligned(
+    const flatbuffers::Vector<const Struct*>* structs) {
+  if (structs == nullptr) return nullptr;
+  const auto address = reinterpret_cast<std::uintptr_t>(structs->Data());
+  return address % alignof(Struct) == 0 ? structs : nullptr;
+}
+
 struct Record {
   std::size_t offset = 0;
   std::uint32_t type = 0;
@@ -102,8 +112,9 @@ class PackMender {
 
   void mend_index(const Record& record) {
     const auto* index = table_in<fb::Index>(record.payload);
-    if (index == nullptr || index->chunks() == nullptr) return;
-    for (const fb::Chunk* chunk : *index->chunks()) {
+    const auto* chunks = index == nullptr ? nullptr : aligned(index->chunks());
+    if (chunks == nullptr) return;
+    for (const fb::Chunk* chunk : *chunks) {
       if (!base::range_fits(chunk->offset(), chunk->plain_bytes(), pack_.size())) continue;
       const ChunkId digest = base::xxh3_128(pack_.subspan(chunk->offset(), chunk->plain_bytes()));
       replace(chunk->digest(), digest);
@@ -121,8 +132,8 @@ class PackMender {
     for (const auto& [sequence, record] : roots) {
       const auto* root = table_in<fb::Root>(record->payload);
       if (root == nullptr) continue;
-      if (root->checkpoints() != nullptr) {
-        for (const fb::RootEntry* entry : *root->checkpoints()) {
+      if (const auto* checkpoints = aligned(root->checkpoints())) {
+        for (const fb::RootEntry* entry : *checkpoints) {
           const auto index = records_.find(entry->index_offset());
           if (index == records_.end()) continue;
           const ChunkId digest = index->second.digest();

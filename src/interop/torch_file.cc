@@ -45,6 +45,11 @@ constexpr int kMaxDepth = 64;
 /// A pickle may refer to one value many times, and so describe more than could ever be listed.
 constexpr std::size_t kMaxLeaves = 4'000'000;
 
+/// Strides of zero and overlapping views let a small file describe any number of bytes. A state has
+/// few of them: so much more than the file itself may all tensors be.
+constexpr std::uint64_t kMaxExpansion = 256;
+constexpr std::uint64_t kFreeExpansionBytes = std::uint64_t{1} << 30;
+
 /// The first pickle of the legacy format: 0x1950a86a20f9469cfc6c.
 constexpr std::string_view kLegacyMagic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);
 constexpr std::int64_t kLegacyVersion = 1001;
@@ -301,12 +306,28 @@ class StateMaker {
         damaged(*file_, "tensor " + base::quoted(path) + " lies outside its storage",
                 storage->offset);
       }
+      count_bytes(tensor, path);
       input.source = source_of(storage->offset + *begin, tensor);
     }
     if (!keys_.insert(path).second) {
       refuse(*file_, "two tensors of the file have the path " + base::quoted(path));
     }
     state_.tensors.push_back(std::move(input));
+  }
+
+  void count_bytes(const PickledTensor& tensor, const std::string& path) {
+    std::optional<std::uint64_t> bytes = element_bytes(tensor.dtype);
+    for (const std::int64_t dimension : tensor.shape) {
+      bytes = bytes ? base::checked_multiply(*bytes, static_cast<std::uint64_t>(dimension))
+                    : std::nullopt;
+    }
+    const auto sum = bytes ? base::checked_add(bytes_, *bytes) : std::nullopt;
+    if (!sum || *sum / kMaxExpansion > file_->bytes() + kFreeExpansionBytes / kMaxExpansion) {
+      refuse(*file_, "with " + base::quoted(path) +
+                         " its tensors have over 256 times the bytes of the file, as only views "
+                         "that repeat elements can; save clones of them");
+    }
+    bytes_ = *sum;
   }
 
   /// Tied tensors get one source, by which a save knows them.
@@ -320,6 +341,7 @@ class StateMaker {
   FindStorage find_storage_;
   RecoverableState& state_;
   std::size_t leaves_ = 0;
+  std::uint64_t bytes_ = 0;  // of all tensors
   std::map<std::tuple<std::uint64_t, DType, std::vector<std::int64_t>, std::vector<std::int64_t>>,
            std::shared_ptr<const TensorSource>>
       sources_;

@@ -185,6 +185,12 @@ TEST(TorchFiles, OneThatWouldRunCodeIsRefusedByName) {
   EXPECT_FALSE(std::filesystem::exists("hostile-was-run"));
 }
 
+TEST(TorchFiles, OneThatRepeatsElementsWithoutEndIsRefused) {
+  const Error error = error_of([] { read_torch_file(fixture("expanded.pt"), "model"); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_NE(std::string(error.what()).find("256 times"), std::string::npos) << error.what();
+}
+
 TEST(TorchFiles, OtherFilesAreToldApart) {
   const ScratchDirectory scratch;
   const auto safetensors =

@@ -3,7 +3,8 @@
 
     make.py DIRECTORY
 
-Makes DIRECTORY/state-VERSION-{zip,legacy}.pt, the same state in both formats, and hostile.pt. They are kept
+Makes DIRECTORY/state-VERSION-{zip,legacy}.pt, the same state in both formats, hostile.pt, and expanded.pt, whose
+tensor repeats one element 2^40 times. They are kept
 in the repository, so that the tests need no Python; run this again only to add a version of torch.
 """
 import collections
@@ -71,6 +72,7 @@ def main(directory):
     for name, modern in (("zip", True), ("legacy", False)):
         torch.save(state(), f"{directory}/state-{version}-{name}.pt", _use_new_zipfile_serialization=modern)
     torch.save({"weight": torch.ones(2), "boom": Hostile()}, f"{directory}/hostile.pt")
+    torch.save(torch.ones(1).expand(1 << 40), f"{directory}/expanded.pt")
 
 
 main(sys.argv[1])
