@@ -90,6 +90,7 @@ class PackMender {
     mend_roots();
     mend_slots();
     for (const auto& [offset, record] : records_) {
+      mend_sequence(record);
       mend_record(pack_.subspan(offset, kRecordHeaderBytes + record.payload.size()), uuid_, offset);
     }
   }
@@ -108,6 +109,17 @@ class PackMender {
                       .sequence = load_le<std::uint64_t>(pack_, at + kRecordSequence),
                       .payload = pack_.subspan(at + kRecordHeaderBytes, bytes)};
     }
+  }
+
+  // A header tells the sequence of its payload.
+  void mend_sequence(const Record& record) {
+    std::uint64_t sequence = 0;
+    if (record.type == static_cast<std::uint32_t>(format::RecordType::kIndex)) {
+      if (const auto* index = table_in<fb::Index>(record.payload)) sequence = index->sequence();
+    } else if (const auto* root = table_in<fb::Root>(record.payload)) {
+      sequence = root->sequence();
+    }
+    if (sequence != 0) store_le(pack_, record.offset + kRecordSequence, sequence);
   }
 
   void mend_index(const Record& record) {

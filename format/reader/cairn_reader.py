@@ -601,6 +601,10 @@ class Pack:
         check(digest_of(payload) == payload_digest == digest, "a payload does not match", offset)
         return payload
 
+    def check_sequence(self, offset, sequence):
+        check(self.record_header(offset)[1] == sequence, "header and payload tell of different commits",
+              offset)
+
     def read_chunk(self, chunk):
         data = self.read(chunk.offset, chunk.stored_bytes)
         if len(data) < chunk.stored_bytes:
@@ -611,6 +615,7 @@ class Pack:
     def checkpoint(self, entry, end):
         payload = self.record(entry.index_offset, entry.index_bytes, INDEX, entry.index_digest)
         index = Index(payload, end)
+        self.check_sequence(entry.index_offset, index.sequence)
         check(index.id == entry.id and index.sequence == entry.sequence,
               "an index of another checkpoint", entry.index_offset)
         return Checkpoint(self, index, entry)
@@ -622,6 +627,7 @@ class Pack:
         for offset, count in slot.copies:
             try:
                 root = Root(self.record(offset, count, ROOT, slot.root_digest), slot.data_end)
+                self.check_sequence(offset, root.sequence)
                 same = (root.sequence == slot.sequence
                         and root.parent_sequence == slot.parent_sequence
                         and root.parent_digest == slot.parent_digest)
@@ -658,7 +664,9 @@ class Pack:
             try:
                 payload = self.record(offset, RECORD_HEADER_BYTES + payload_bytes, ROOT,
                                       payload_digest)
-                by_digest[payload_digest] = Root(payload, end)
+                root = Root(payload, end)
+                self.check_sequence(offset, root.sequence)
+                by_digest[payload_digest] = root
             except PackError:
                 continue
         return [(r, end) for r in sorted(by_digest.values(), key=lambda r: -r.sequence)], False
@@ -723,6 +731,7 @@ class Pack:
             try:
                 index = Index(self.record(offset, RECORD_HEADER_BYTES + payload_bytes, INDEX,
                                           payload_digest), end)
+                self.check_sequence(offset, index.sequence)
                 known = by_id.get(index.id)
                 if known is None or known.sequence < index.sequence:
                     by_id[index.id] = Checkpoint(self, index)

@@ -268,12 +268,12 @@ class ShardReader {
   void keep_metadata() {
     MetaValue::Map together;
     for (const auto& [shard, metadata] : metadata_) {
-      for (const auto& [key, value] : metadata) {
+      for (const auto& entry : metadata) {
         const bool agreed = std::all_of(metadata_.begin(), metadata_.end(), [&](const auto& other) {
-          const auto it = other.second.find(key);
-          return it == other.second.end() || it->second == value;
+          const auto it = other.second.find(entry.first);
+          return it == other.second.end() || it->second == entry.second;
         });
-        together.emplace(agreed ? key : shard + ":" + key, value);
+        together.emplace(agreed ? entry.first : shard + ":" + entry.first, entry.second);
       }
     }
     if (!metadata_.empty()) state_.values.emplace(interop::kMetadataKey, std::move(together));

@@ -350,9 +350,20 @@ void PackFile::rewrite_superblock(std::size_t copy) const {
 
 // ---- reading ------------------------------------------------------------------------------------
 
+namespace {
+
+/// A scan orders records by what their headers say, so that must be what they are.
+void check_sequence(std::uint64_t header, std::uint64_t payload) {
+  if (header == payload) return;
+  throw Error(ErrorCode::kDamaged, "the record's header tells of commit " + std::to_string(header) +
+                                       ", its payload of commit " + std::to_string(payload));
+}
+
+}  // namespace
+
 std::span<const std::byte> PackFile::read_record(const Extent& extent, RecordType type,
-                                                 const ChunkId& digest,
-                                                 io::AlignedBuffer& storage) const {
+                                                 const ChunkId& digest, io::AlignedBuffer& storage,
+                                                 std::uint64_t* sequence) const {
   // The length is checked against the file before memory is taken for it.
   const std::uint64_t file_bytes = file_.bytes();
   if (extent.bytes < kRecordHeaderBytes || !range_fits(extent.offset, extent.bytes, file_bytes)) {
@@ -365,6 +376,7 @@ std::span<const std::byte> PackFile::read_record(const Extent& extent, RecordTyp
     format::RecordHeader header;
     const auto payload =
         format::decode_record(storage.span(), uuid(), extent.offset, type, &header);
+    if (sequence != nullptr) *sequence = header.sequence;
     if (header.payload_digest != digest || payload.size() != extent.bytes - kRecordHeaderBytes) {
       throw Error(ErrorCode::kDamaged, "the record is not the one that is referred to");
     }
@@ -377,9 +389,12 @@ std::span<const std::byte> PackFile::read_record(const Extent& extent, RecordTyp
 format::Root PackFile::read_root_copy(const Extent& copy, const ChunkId& digest,
                                       std::uint64_t data_end) const {
   io::AlignedBuffer storage;
-  const auto payload = read_record(copy, RecordType::kRoot, digest, storage);
+  std::uint64_t sequence = 0;
+  const auto payload = read_record(copy, RecordType::kRoot, digest, storage, &sequence);
   try {
-    return format::decode_root(payload, data_end);
+    format::Root root = format::decode_root(payload, data_end);
+    check_sequence(sequence, root.sequence);
+    return root;
   } catch (const Error&) {
     rethrow_at(path(), copy.offset);
   }
@@ -401,9 +416,12 @@ format::Root PackFile::read_root(const format::RootLocation& root, std::uint64_t
 format::Index PackFile::read_index(const Extent& record, const ChunkId& digest,
                                    std::uint64_t data_end) const {
   io::AlignedBuffer storage;
-  const auto payload = read_record(record, RecordType::kIndex, digest, storage);
+  std::uint64_t sequence = 0;
+  const auto payload = read_record(record, RecordType::kIndex, digest, storage, &sequence);
   try {
-    return format::decode_index(payload, data_end);
+    format::Index index = format::decode_index(payload, data_end);
+    check_sequence(sequence, index.sequence);
+    return index;
   } catch (const Error&) {
     rethrow_at(path(), record.offset);
   }

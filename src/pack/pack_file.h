@@ -145,8 +145,8 @@ class PackFile {
 
   /// The payload of a record, checked, at a multiple of 8 bytes inside `storage`.
   std::span<const std::byte> read_record(const format::Extent& extent, format::RecordType type,
-                                         const format::ChunkId& digest,
-                                         io::AlignedBuffer& storage) const;
+                                         const format::ChunkId& digest, io::AlignedBuffer& storage,
+                                         std::uint64_t* sequence = nullptr) const;
 
   io::File file_;
   format::Superblock superblock_;

@@ -7,6 +7,7 @@
 #include "vectors.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -87,7 +88,7 @@ void add_superblocks(Vectors& vectors) {
   changed("version-2", 16, 2, "format version 2");
   changed("version-0", 16, 0, "format version 0");
   changed("hash-2", 20, 2, "the hash algorithm that is reserved");
-  changed("incompat", 40, 1, "an incompat bit that version 1 does not know");
+  changed("incompat", 40, 2, "an incompat bit that version 1 does not know");
   changed("alignment", 65, 0x20, "an alignment of 8192");
   changed("chunk-bytes", 72, 1, "a chunk size that is no multiple of 4096");
   changed("reserved", 100, 7, "a reserved byte, without a feature that may use it");
@@ -120,6 +121,19 @@ void add_slots(Vectors& vectors) {
   changed("overlap", 81, 0x21, "the copies of the root overlap");
   changed("end", 90, 0, "the roots lie behind the end of data");
   changed("reserved", 200, 1, "a reserved byte");
+  changed("magic", 0, 0x88, "another magic");
+  changed("version-2", 8, 2, "slot version 2");
+  changed("sequence-0", 32, 0, "sequence 0");
+  changed("second-unaligned", 72, 1, "the second root is not at a multiple of 4096");
+  changed("low", 66, 0x01, "the first root is before 131072");
+  changed("root-bytes", 81, 0, "the root has 44 bytes, less than its header");
+  changed("end-unaligned", 88, 1, "the end of data is no multiple of 4096");
+  Slot orphan = slot();
+  orphan.parent_sequence = 0;
+  orphan.parent_digest = {};
+  vectors.invalid("slot", "digest-of-no-parent",
+                  with_byte(encode_slot(orphan, vectors_uuid()), 50, 1, kSlotBytes),
+                  "a parent_digest without a parent");
 }
 
 void add_records(Vectors& vectors, const Bytes& index_payload, const Bytes& root_payload) {
@@ -149,6 +163,8 @@ void add_records(Vectors& vectors, const Bytes& index_payload, const Bytes& root
   changed("sequence-0", 40, 0, "sequence 0");
   changed("length-0", 48, 0, "a length that is none of the payload's");
   changed("reserved", 80, 1, "a reserved byte");
+  changed("version-0", 8, 0, "record version 0");
+  changed("length-max", 55, 0x80, "a length of more than 2147418112");
 }
 
 // ---- index ------------------------------------------------------------------------------------
@@ -249,6 +265,18 @@ Bytes shared_values() {
   return finish(builder, fb::CreateIndex(builder, 3, 7, name, 0, meta), "CNIX");
 }
 
+void invalid_index(Vectors& vectors, const char* name, const std::function<void(RawIndex&)>& change,
+                   const char* what) {
+  RawIndex changed(small_index());
+  change(changed);
+  vectors.invalid("index", name, changed.payload(), what);
+}
+
+fb::Chunk raw_chunk(std::uint64_t offset, std::uint64_t plain, std::uint64_t stored,
+                    std::uint8_t encoding, std::uint32_t flags) {
+  return {copy_digest<fb::Digest>(some_digest(offset)), offset, plain, stored, encoding, flags};
+}
+
 void add_indexes(Vectors& vectors) {
   vectors.valid("index", "empty", encode_index(empty_index()), "nothing but a name");
   vectors.valid("index", "small", encode_index(small_index()), "two tensors in one chunk, a value");
@@ -265,11 +293,7 @@ void add_indexes(Vectors& vectors) {
   vectors.invalid("index", "offset", with_bit_flipped(good, 7), "the root table's offset");
   vectors.invalid("index", "shared", shared_values(), "1000 offsets that lead to one value");
   const auto raw = [&](const char* name, const std::function<void(RawIndex&)>& change,
-                       const char* what) {
-    RawIndex changed(small_index());
-    change(changed);
-    vectors.invalid("index", name, changed.payload(), what);
-  };
+                       const char* what) { invalid_index(vectors, name, change, what); };
   raw(
       "id-0", [](RawIndex& i) { i.id = 0; }, "id 0");
   raw(
@@ -314,11 +338,7 @@ void add_indexes(Vectors& vectors) {
   raw(
       "no-chunk", [](RawIndex& i) { i.recoverables[0].tensors[0] = fb::Tensor(4, 9, 1, 0, 1, 0); },
       "a tensor that refers to no chunk");
-  const auto chunk = [](std::uint64_t offset, std::uint64_t plain, std::uint64_t stored,
-                        std::uint8_t encoding, std::uint32_t flags) {
-    return fb::Chunk(copy_digest<fb::Digest>(some_digest(offset)), offset, plain, stored, encoding,
-                     flags);
-  };
+  const auto chunk = raw_chunk;
   raw(
       "encoding", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 64, 255, 0); },
       "encoding 255");
@@ -347,6 +367,63 @@ void add_indexes(Vectors& vectors) {
   vectors.invalid("index", "overlap", overlapping.payload(), "chunks that overlap");
 }
 
+// Limits and places.
+void add_index_limits(Vectors& vectors) {
+  const auto raw = [&](const char* name, const std::function<void(RawIndex&)>& change,
+                       const char* what) { invalid_index(vectors, name, change, what); };
+  const auto chunk = raw_chunk;
+  const auto first_tensor = [](const fb::Tensor& tensor) {
+    return [tensor](RawIndex& i) { i.recoverables[0].tensors[0] = tensor; };
+  };
+  const auto name = [](const std::string& text) { return [text](RawIndex& i) { i.name = text; }; };
+  raw("name-empty", name(""), "no name");
+  raw("name-slash", name("a/b"), "a name with a slash");
+  raw("name-control", name("a\xC2\x85"), "a name with a control character");
+  raw("name-256", name(std::string(256, 'n')), "a name of 256 bytes");
+  raw("dtype-0", first_tensor(fb::Tensor(4, 0, 1, 0, 0, 0)), "dtype 0");
+  raw("offset-behind", first_tensor(fb::Tensor(4, 9, 1, 0, 0, 64)),
+      "a tensor that begins behind its chunk");
+  raw(
+      "rank-65",
+      [](RawIndex& i) {
+        i.recoverables[0].tensors[0] = fb::Tensor(4, 9, 65, 0, 0, 0);
+        auto& dims = i.recoverables[0].dims;
+        dims.insert(dims.begin(), 64, 1);
+      },
+      "rank 65");
+  raw(
+      "dims-short", [](RawIndex& i) { i.recoverables[0].dims.pop_back(); }, "a dimension too few");
+  raw(
+      "empty-placed",
+      [](RawIndex& i) {
+        i.recoverables[0].tensors[0] = fb::Tensor(4, 9, 1, 0, 0, 16);
+        i.recoverables[0].dims[0] = 0;
+      },
+      "an empty tensor with a place");
+  raw(
+      "chunk-empty", [&](RawIndex& i) { i.chunks.push_back(chunk(139264, 0, 0, 0, 0)); },
+      "a chunk of no bytes");
+  raw(
+      "chunk-too-long", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 67108865, 67108865, 0, 0); },
+      "a chunk of 67108865 bytes");
+  // The second tensor runs through a second chunk.
+  const auto two_chunks = [&](RawIndex& i, std::uint64_t offset, std::uint64_t digest) {
+    i.recoverables[0].dims[2] = 4;
+    i.chunks.push_back(
+        fb::Chunk(copy_digest<fb::Digest>(some_digest(digest)), offset, 64, 64, 0, 0));
+  };
+  raw(
+      "same-offset", [&](RawIndex& i) { two_chunks(i, 131072, 1); },
+      "two chunks of one offset and other digests");
+  raw(
+      "same-chunk",
+      [&](RawIndex& i) {
+        i.chunks[0] = chunk(131072, 64, 64, 0, 0);
+        two_chunks(i, 139264, 131072);
+      },
+      "one chunk at two offsets");
+}
+
 // ---- root and summary -------------------------------------------------------------------------
 
 Root two_checkpoints() {
@@ -364,6 +441,76 @@ Root two_checkpoints() {
                        .index = {131072, 400},
                        .index_digest = some_digest(8)}};
   return root;
+}
+
+// What the metadata of an index must not hold: a map with one element, made by hand.
+Bytes index_with_value(
+    const std::function<flatbuffers::Offset<fb::Value>(flatbuffers::FlatBufferBuilder&)>& make,
+    const std::string& key = "k", std::uint32_t key_bytes = 1) {
+  flatbuffers::FlatBufferBuilder builder;
+  const auto items = builder.CreateVector(std::vector{make(builder)});
+  const auto lengths = builder.CreateVector(std::vector{key_bytes});
+  const auto keys =
+      builder.CreateVector(reinterpret_cast<const std::uint8_t*>(key.data()), key.size());
+  fb::ValueBuilder map(builder);
+  map.add_items(items);
+  map.add_keys(keys);
+  map.add_key_lengths(lengths);
+  map.add_kind(fb::ValueKind::Map);
+  const auto meta = map.Finish();
+  const auto name = builder.CreateString("values");
+  return finish(builder, fb::CreateIndex(builder, 3, 7, name, 0, meta), "CNIX");
+}
+
+void add_values(Vectors& vectors) {
+  using Builder = flatbuffers::FlatBufferBuilder;
+  const auto add = [&](const char* name, const Bytes& bytes, const char* what) {
+    vectors.invalid("index", name, bytes, what);
+  };
+  const auto plain = [](fb::ValueKind kind, std::int64_t integer, double real) {
+    return [=](Builder& builder) {
+      if (std::signbit(real)) builder.ForceDefaults(true);  // else -0.0 would be left out
+      fb::ValueBuilder value(builder);
+      value.add_real(real);
+      builder.ForceDefaults(false);
+      value.add_integer(integer);
+      value.add_kind(kind);
+      return value.Finish();
+    };
+  };
+  const auto of_bytes = [](fb::ValueKind kind, const std::vector<std::uint8_t>& bytes) {
+    return [=](Builder& builder) {
+      const auto vector = builder.CreateVector(bytes);
+      fb::ValueBuilder value(builder);
+      value.add_bytes(vector);
+      value.add_kind(kind);
+      return value.Finish();
+    };
+  };
+  add("value-kind-0", index_with_value(plain(static_cast<fb::ValueKind>(0), 0, 0)), "kind 0");
+  add("value-kind-8", index_with_value(plain(static_cast<fb::ValueKind>(8), 0, 0)), "kind 8");
+  add("value-bool-2", index_with_value(plain(fb::ValueKind::Bool, 2, 0)), "a bool of 2");
+  add("value-real-of-int", index_with_value(plain(fb::ValueKind::Int, 1, 0.5)),
+      "an int with a real");
+  add("value-minus-zero-of-int", index_with_value(plain(fb::ValueKind::Int, 1, -0.0)),
+      "an int with a real of -0.0");
+  add("value-integer-of-double", index_with_value(plain(fb::ValueKind::Double, 1, 0.5)),
+      "a double with an integer");
+  add("value-bytes-of-int", index_with_value(of_bytes(fb::ValueKind::Int, {})),
+      "an int with bytes, though empty");
+  add("value-utf8", index_with_value(of_bytes(fb::ValueKind::String, {0xED, 0xA0, 0x80})),
+      "a surrogate in a string");
+  add("value-key-utf8", index_with_value(plain(fb::ValueKind::Int, 1, 0), "\xFF"),
+      "a key that is no UTF-8");
+  add("value-keys-left", index_with_value(plain(fb::ValueKind::Int, 1, 0), "kk"),
+      "a byte of no key");
+  add("value-keys-short", index_with_value(plain(fb::ValueKind::Int, 1, 0), "k", 2),
+      "a key that is cut short");
+  Builder builder;
+  const auto scalar = plain(fb::ValueKind::Int, 1, 0)(builder);
+  const auto name = builder.CreateString("values");
+  add("value-no-map", finish(builder, fb::CreateIndex(builder, 3, 7, name, 0, scalar), "CNIX"),
+      "metadata that are no map");
 }
 
 struct RawRoot {
@@ -431,6 +578,28 @@ void add_roots(Vectors& vectors) {
   raw(
       "end", [](RawRoot& r) { r.entries[1] = RawRoot::entry(8, 7, kVectorsEnd, 400); },
       "an index behind the end of data");
+  raw(
+      "id-0", [](RawRoot& r) { r.entries[0] = RawRoot::entry(0, 4, 135168, 300); }, "id 0");
+  raw(
+      "entry-sequence-0", [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 0, 135168, 300); },
+      "a checkpoint of no commit");
+  raw(
+      "index-bytes", [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 4, 135168, 128); },
+      "an index without a payload");
+  raw(
+      "index-unaligned", [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 4, 135169, 300); },
+      "an index at no multiple of 4096");
+  raw(
+      "index-low", [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 4, 126976, 300); },
+      "an index before 131072");
+  raw(
+      "name-utf8", [](RawRoot& r) { r.names[0] = '\xFF'; }, "a name that is no UTF-8");
+  raw(
+      "reserved",
+      [](RawRoot& r) {
+        r.entries[0] = {3, 4, 135168, 300, copy_digest<fb::Digest>(some_digest(3)), 7, 0, 1};
+      },
+      "a reserved byte");
 }
 
 void add_summaries(Vectors& vectors) {
@@ -524,6 +693,18 @@ void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
   vectors.invalid("pack", "chunk", with_bit_flipped(good, 8 * kChunkAt), "the chunk is damaged");
   vectors.invalid("pack", "cut", Bytes(good.begin(), good.begin() + kIndexAt + 10),
                   "the file ends inside the index");
+  // Headers that tell of commit 3, in packs whose payloads are of commit 2.
+  const auto with_sequence = [](Bytes pack, std::uint64_t at) {
+    const auto header = std::span(pack).subspan(at, kRecordHeaderBytes);
+    const Bytes changed = with_byte(Bytes(header.begin(), header.end()), 40, 3, kRecordHeaderBytes);
+    std::copy(changed.begin(), changed.end(), header.begin());
+    return pack;
+  };
+  vectors.invalid("pack", "index-sequence", with_sequence(good, kIndexAt),
+                  "the index's header and payload tell of different commits");
+  vectors.invalid("pack", "root-sequence",
+                  with_sequence(with_sequence(good, kFirstRootAt), kSecondRootAt),
+                  "the same for both copies of the root");
 }
 
 }  // namespace
@@ -540,6 +721,8 @@ int main(int argc, char** argv) {
   add_slots(vectors);
   add_records(vectors, encode_index(small_index()), encode_root(two_checkpoints()));
   add_indexes(vectors);
+  add_index_limits(vectors);
+  add_values(vectors);
   add_roots(vectors);
   add_summaries(vectors);
   add_packs(vectors, argv[1]);
