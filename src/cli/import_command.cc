@@ -19,19 +19,19 @@
 namespace cairn::cli {
 namespace {
 
-// What is wrong with what is imported is no damage of the store. Shards and the files of a
-// SpeechBrain checkpoint lie beside or in what was named.
+bool lies_in(const std::filesystem::path& directory, const std::filesystem::path& path) {
+  const auto inside =
+      path.lexically_normal().lexically_relative((directory / "").lexically_normal().parent_path());
+  return !inside.empty() && *inside.begin() != "..";
+}
+
+// What is wrong with what is imported is no damage of the store, though it has the same codes.
 template <typename Call>
-auto blaming_the_file(const std::filesystem::path& file, const Call& call) {
+auto blaming_the_import(const std::filesystem::path& store, const Call& call) {
   try {
     return call();
   } catch (const Error& error) {
-    const std::filesystem::path blamed = error.path();
-    const std::filesystem::path directory = (blamed / "..").lexically_normal();
-    if (blamed != file && directory != (file / "").lexically_normal() &&
-        directory != (file / "..").lexically_normal()) {
-      throw;
-    }
+    if (error.path().empty() || lies_in(store, error.path())) throw;
     throw Failure(kFailed, error.what());
   }
 }
@@ -90,9 +90,9 @@ Import from_speechbrain(const std::filesystem::path& directory, const Invocation
   for (const std::string& name : read.ignored) {
     output.note("left out " + printable(name) + ", which is no part of a checkpoint");
   }
-  const bool ends_in_slash = !directory.has_filename();
-  return {std::move(read.state), std::move(read.meta),
-          ends_in_slash ? directory.parent_path().filename() : directory.filename()};
+  // Of "." and "CKPT+1/", too, the name that the directory has.
+  const auto whole = (std::filesystem::absolute(directory) / "").lexically_normal();
+  return {std::move(read.state), std::move(read.meta), whole.parent_path().filename()};
 }
 
 Import read_import(const std::string& file, const Invocation& invocation, Output& output) {
@@ -119,7 +119,9 @@ ExitCode run(const Invocation& invocation, Output& output) {
     options.retention = keep_newest(static_cast<int>(*count));
   }
   // Before the store is opened: a file that cannot be read creates nothing.
-  Import import = blaming_the_file(file, [&] { return read_import(file, invocation, output); });
+  const std::string& directory = invocation.argument("STORE");
+  Import import =
+      blaming_the_import(directory, [&] { return read_import(file, invocation, output); });
   for (const auto& [key, value] : options.meta) import.meta.set(key, value);
   options.meta = std::move(import.meta);
   if (options.name.empty()) options.name = std::move(import.name);
@@ -127,8 +129,8 @@ ExitCode run(const Invocation& invocation, Output& output) {
   if (store.open_report().created) {
     output.note("created the store " + store.directory().native());
   }
-  print(blaming_the_file(file, [&] { return store.save(import.state, options); }), invocation,
-        output);
+  print(blaming_the_import(directory, [&] { return store.save(import.state, options); }),
+        invocation, output);
   return kDone;
 }
 

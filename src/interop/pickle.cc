@@ -22,6 +22,11 @@ using Kind = PickledValue::Kind;
 constexpr std::uint64_t kMaxMemo = std::uint64_t{1} << 32;
 /// A state of a million tensors makes some ten million values. More are not worth their memory.
 constexpr std::size_t kMaxValues = std::size_t{1} << 25;
+/// A few bytes can ask for a copy of much that was made before. For each byte of input so many may
+/// be copied; a state of PyTorch needs about ten.
+constexpr std::size_t kMaxCopiedPerByte = 64;
+constexpr std::size_t kFreeCopiedBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxRank = 64;
 
 [[noreturn]] void malformed(const std::string& what) {
   throw Error(ErrorCode::kDamaged, "the pickle is malformed: " + what);
@@ -118,6 +123,9 @@ class Machine {
   explicit Machine(std::span<const std::byte> bytes) : bytes_(bytes) {
     // What one or two bytes of input can make is made once, so that memory follows the input.
     none_ = &make(Kind::kNone);
+    false_ = &make(Kind::kBool);
+    true_ = &make(Kind::kBool);
+    true_->integer = 1;
     empty_tuple_ = &make(Kind::kTuple);
     for (std::size_t i = 0; i < small_ints_.size(); ++i) {
       small_ints_[i] = &make(Kind::kInt);
@@ -181,15 +189,20 @@ class Machine {
     value.integer = integer;
     push(value);
   }
-  void push_bool(bool boolean) {
-    PickledValue& value = make(Kind::kBool);
-    value.integer = boolean ? 1 : 0;
-    push(value);
-  }
+  void push_bool(bool boolean) { push(boolean ? *true_ : *false_); }
   void push_float(double number) {
     PickledValue& value = make(Kind::kFloat);
     value.number = number;
     push(value);
+  }
+
+  /// For an argument that stands for the result: nothing changes it, so it need not be copied.
+  void push_again(const PickledValue& value) { push(const_cast<PickledValue&>(value)); }
+  void count_copied(std::size_t bytes) {
+    copied_bytes_ += bytes;
+    if (copied_bytes_ / kMaxCopiedPerByte > bytes_.size() + kFreeCopiedBytes / kMaxCopiedPerByte) {
+      refuse("far more copies of its values than a state has");
+    }
   }
 
   PickledValue& pop() {
@@ -302,6 +315,7 @@ class Machine {
     return static_cast<std::uint64_t>(value.integer);
   }
   static std::vector<std::int64_t> integers(const PickledValue& tuple) {
+    if (tuple.items.size() > kMaxRank) refuse("a tensor of more than 64 dimensions");
     std::vector<std::int64_t> numbers;
     for (const PickledValue* item : tuple.items) {
       if (item->kind != Kind::kInt) malformed("a shape holds what is no number");
@@ -315,7 +329,9 @@ class Machine {
     PickledValue& value = make(Kind::kTensor);
     value.tensor = std::make_unique<PickledTensor>();
     PickledTensor& tensor = *value.tensor;
-    tensor.storage = argument(arguments, 0, Kind::kStorage).tensor->storage;
+    const PickledStorage& storage = argument(arguments, 0, Kind::kStorage).tensor->storage;
+    count_copied(sizeof(PickledTensor) + storage.key.size());
+    tensor.storage = storage;
     tensor.dtype = tensor.storage.dtype;
     tensor.storage_offset = count_of(argument(arguments, 1, Kind::kInt));
     tensor.shape = integers(argument(arguments, 2, Kind::kTuple));
@@ -337,6 +353,7 @@ class Machine {
     if (!arguments.items.empty()) {
       for (const PickledValue* pair : argument(arguments, 0, Kind::kList).items) {
         if (pair->items.size() != 2) malformed("a dict is made from what are no pairs");
+        count_copied(2 * sizeof(PickledValue*));
         dict.items.insert(dict.items.end(), pair->items.begin(), pair->items.end());
       }
     }
@@ -354,22 +371,14 @@ class Machine {
     }
     if (name == "torch._utils._rebuild_tensor_v3") return push_tensor(arguments, true);
     if (name == "torch._utils._rebuild_parameter") {
-      stack_.push_back(const_cast<PickledValue*>(&argument(arguments, 0, Kind::kTensor)));
-      return;
+      return push_again(argument(arguments, 0, Kind::kTensor));
     }
-    if (name == "torch.Size") {
-      PickledValue& tuple = make(Kind::kTuple);
-      tuple.items = argument(arguments, 0, Kind::kTuple).items;
-      return push(tuple);
-    }
-    if (name == "torch.device") {
-      return push_text(Kind::kString, argument(arguments, 0, Kind::kString).text);
-    }
+    if (name == "torch.Size") return push_again(argument(arguments, 0, Kind::kTuple));
+    if (name == "torch.device") return push_again(argument(arguments, 0, Kind::kString));
     if (name == "_codecs.encode") return push_encoded(arguments);
     if (name.ends_with("set")) {  // of a list
-      PickledValue& list = make(Kind::kList);
-      if (!arguments.items.empty()) list.items = argument(arguments, 0, Kind::kList).items;
-      return push(list);
+      return arguments.items.empty() ? push(make(Kind::kList))
+                                     : push_again(argument(arguments, 0, Kind::kList));
     }
     refuse("a call of " + base::quoted(name));
   }
@@ -378,6 +387,7 @@ class Machine {
   void push_encoded(const PickledValue& arguments) {
     const std::string& utf8 = argument(arguments, 0, Kind::kString).text;
     if (argument(arguments, 1, Kind::kString).text != "latin1") refuse("another codec than latin1");
+    count_copied(utf8.size());
     std::string bytes;
     for (std::size_t i = 0; i < utf8.size(); ++i) {
       const auto lead = static_cast<unsigned char>(utf8[i]);
@@ -406,7 +416,9 @@ class Machine {
     PickledValue& value = make(Kind::kStorage);
     value.tensor = std::make_unique<PickledTensor>();
     PickledStorage& storage = value.tensor->storage;
-    storage = {.key = argument(id, 2, Kind::kString).text,
+    const std::string& key = argument(id, 2, Kind::kString).text;
+    count_copied(key.size());
+    storage = {.key = key,
                .elements = count_of(argument(id, 4, Kind::kInt)),
                .is_untyped = is_untyped_storage(type.text)};
     if (!storage.is_untyped) {
@@ -426,7 +438,10 @@ class Machine {
   std::vector<PickledValue*> stack_;
   std::vector<std::size_t> marks_;
   std::map<std::uint64_t, PickledValue*> memo_;
+  std::size_t copied_bytes_ = 0;
   PickledValue* none_ = nullptr;
+  PickledValue* false_ = nullptr;
+  PickledValue* true_ = nullptr;
   PickledValue* empty_tuple_ = nullptr;
   std::array<PickledValue*, 256> small_ints_{};
 };
@@ -572,6 +587,10 @@ void Machine::step(char instruction) {
     case 'c': {  // GLOBAL
       const std::string module = line();
       return push_global(module, line());
+    }
+    case 'i': {  // INST: a call of what it names
+      const std::string module = line();
+      refuse("a call of " + base::quoted(module + "." + line()));
     }
     case '\x93': {  // STACK_GLOBAL
       const PickledValue& name = pop();

@@ -15,7 +15,9 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -266,14 +268,14 @@ class ShardReader {
 
   // What all shards that have an entry agree on keeps its key; else each shard's is kept apart.
   void keep_metadata() {
+    std::map<std::string_view, std::set<std::string_view>> texts_of;
+    for (const auto& [shard, metadata] : metadata_) {
+      for (const auto& [key, text] : metadata) texts_of[key].insert(text);
+    }
     MetaValue::Map together;
     for (const auto& [shard, metadata] : metadata_) {
-      for (const auto& entry : metadata) {
-        const bool agreed = std::all_of(metadata_.begin(), metadata_.end(), [&](const auto& other) {
-          const auto it = other.second.find(entry.first);
-          return it == other.second.end() || it->second == entry.second;
-        });
-        together.emplace(agreed ? entry.first : shard + ":" + entry.first, entry.second);
+      for (const auto& [key, text] : metadata) {
+        together.emplace(texts_of[key].size() == 1 ? key : shard + ":" + key, text);
       }
     }
     if (!metadata_.empty()) state_.values.emplace(interop::kMetadataKey, std::move(together));
@@ -423,6 +425,12 @@ std::vector<std::filesystem::path> write_sharded_safetensors(
   const auto metadata = metadata_of(checkpoint, options, prefixed);
   const std::vector<std::size_t> begins = cut_into_shards(checkpoint, outgoing, shard_bytes);
   const std::size_t count = begins.size() - 1;
+  if (count > interop::kMaxShards) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "shards of " + std::to_string(shard_bytes) + " bytes would be " +
+                    std::to_string(count) + "; at most " + std::to_string(interop::kMaxShards) +
+                    " can be read again, so make them larger");
+  }
 
   SafetensorsIndex index{.metadata = index_metadata_of(checkpoint, options)};
   std::uint64_t total_bytes = 0;

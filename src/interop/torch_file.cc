@@ -44,6 +44,9 @@ constexpr std::uint64_t kMaxPickleBytes = std::uint64_t{1} << 30;
 constexpr int kMaxDepth = 64;
 /// A pickle may refer to one value many times, and so describe more than could ever be listed.
 constexpr std::size_t kMaxLeaves = 4'000'000;
+/// The same of all paths, keys and texts together, and what a checkpoint takes as one key.
+constexpr std::uint64_t kMaxTextBytes = std::uint64_t{512} << 20;
+constexpr std::size_t kMaxPathBytes = 65535;
 
 /// Strides of zero and overlapping views let a small file describe any number of bytes. A state has
 /// few of them: so much more than the file itself may all tensors be.
@@ -66,8 +69,7 @@ std::uint64_t element_bytes(DType dtype) {
   return bits_per_element(dtype) / 8;
 }
 
-// ---- tensors
-// -------------------------------------------------------------------------------------
+// ---- tensors ------------------------------------------------------------------------------------
 
 /// Bytes of a tensor whose elements lie in a file with any strides.
 class StridedFile : public TensorSource {
@@ -89,10 +91,10 @@ class StridedFile : public TensorSource {
   void read(std::uint64_t offset, std::span<std::byte> out) const override {
     if (is_contiguous_) return file_->read_exactly(begin_ + offset, out);
     Window window;
-    std::uint64_t index = offset / element_;
-    for (std::size_t at = 0; at < out.size(); at += element_, ++index) {
-      const auto element = read_element(place_of(index), window);
-      std::copy(element.begin(), element.end(), out.begin() + static_cast<std::ptrdiff_t>(at));
+    for (std::size_t done = 0; done < out.size();) {
+      const auto part = out.subspan(done, std::min(out.size() - done, kPartElements * element_));
+      read_part((offset + done) / element_, part, window);
+      done += part.size();
     }
   }
 
@@ -103,6 +105,28 @@ class StridedFile : public TensorSource {
     std::vector<std::byte> bytes{};
   };
   static constexpr std::uint64_t kWindowBytes = 64 * 1024;
+  /// So many elements are read in the order of their places: those of a transposed matrix lie far
+  /// from each other in their own.
+  static constexpr std::size_t kPartElements = std::size_t{1} << 18;
+
+  void read_part(std::uint64_t index, std::span<std::byte> out, Window& window) const {
+    struct Element {
+      std::uint64_t place = 0;
+      std::size_t at = 0;  // in `out`
+    };
+    std::vector<Element> elements(out.size() / element_);
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+      elements[i] = {place_of(index + i), i * element_};
+    }
+    const auto by_place = [](const Element& a, const Element& b) { return a.place < b.place; };
+    if (!std::is_sorted(elements.begin(), elements.end(), by_place)) {
+      std::sort(elements.begin(), elements.end(), by_place);
+    }
+    for (const Element& element : elements) {
+      const auto bytes = read_element(element.place, window);
+      std::copy(bytes.begin(), bytes.end(), out.subspan(element.at).begin());
+    }
+  }
 
   std::uint64_t place_of(std::uint64_t index) const {
     std::uint64_t place = 0;
@@ -142,9 +166,11 @@ using FindStorage = std::function<std::optional<ZipEntry>(const PickledStorage&)
 
 /// Elements from the tensor's first to its last, or nothing when numbers overflow.
 std::optional<std::uint64_t> extent_of(const PickledTensor& tensor) {
+  const auto is_negative = [](std::int64_t number) { return number < 0; };
+  if (std::any_of(tensor.shape.begin(), tensor.shape.end(), is_negative)) return std::nullopt;
+  if (std::any_of(tensor.strides.begin(), tensor.strides.end(), is_negative)) return std::nullopt;
   std::uint64_t last = 0;
   for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
-    if (tensor.shape[i] < 0 || tensor.strides[i] < 0) return std::nullopt;
     if (tensor.shape[i] == 0) return 0;
     const auto step = base::checked_multiply(static_cast<std::uint64_t>(tensor.shape[i] - 1),
                                              static_cast<std::uint64_t>(tensor.strides[i]));
@@ -155,8 +181,7 @@ std::optional<std::uint64_t> extent_of(const PickledTensor& tensor) {
   return base::checked_add(last, 1);
 }
 
-// ---- from a pickle to a state
-// --------------------------------------------------------------------
+// ---- from a pickle to a state -------------------------------------------------------------------
 
 class StateMaker {
  public:
@@ -199,7 +224,12 @@ class StateMaker {
     }
   }
 
-  static std::string joined(const std::string& path, const std::string& name) {
+  std::string joined(const std::string& path, const std::string& name) {
+    if (path.size() + name.size() >= kMaxPathBytes) {
+      refuse(*file_, "the path of keys that begins " + base::quoted(name.substr(0, 64)) +
+                         " is longer than " + std::to_string(kMaxPathBytes) + " bytes");
+    }
+    count_text(path.size() + name.size());
     return path.empty() ? name : path + "." + name;
   }
 
@@ -217,6 +247,14 @@ class StateMaker {
   void count_one() {
     if (++leaves_ > kMaxLeaves) {
       refuse(*file_, "the file describes more than " + std::to_string(kMaxLeaves) + " values");
+    }
+  }
+
+  void count_text(std::uint64_t bytes) {
+    text_bytes_ += bytes;
+    if (text_bytes_ > kMaxTextBytes) {
+      refuse(*file_, "its paths of keys and its texts have more than " +
+                         std::to_string(kMaxTextBytes) + " bytes together");
     }
   }
 
@@ -243,6 +281,7 @@ class StateMaker {
 
   std::optional<MetaValue> convert(const std::string& path, const PickledValue& value, int depth) {
     count_one();
+    count_text(value.text.size());
     check_depth(depth);
     switch (value.kind) {
       case Kind::kNone:
@@ -275,7 +314,9 @@ class StateMaker {
         MetaValue::Map map;
         for (std::size_t i = 0; i + 1 < value.items.size(); i += 2) {
           if (auto converted = convert(path, *value.items[i + 1], depth + 1)) {
-            map.insert_or_assign(key_text(*value.items[i]), *std::move(converted));
+            std::string key = key_text(*value.items[i]);
+            count_text(key.size());
+            map.insert_or_assign(std::move(key), *std::move(converted));
           }
         }
         return MetaValue(std::move(map));
@@ -341,7 +382,8 @@ class StateMaker {
   FindStorage find_storage_;
   RecoverableState& state_;
   std::size_t leaves_ = 0;
-  std::uint64_t bytes_ = 0;  // of all tensors
+  std::uint64_t bytes_ = 0;       // of all tensors
+  std::uint64_t text_bytes_ = 0;  // of all paths, keys and texts
   std::map<std::tuple<std::uint64_t, DType, std::vector<std::int64_t>, std::vector<std::int64_t>>,
            std::shared_ptr<const TensorSource>>
       sources_;
@@ -349,8 +391,7 @@ class StateMaker {
   std::map<const PickledValue*, bool> has_tensor_;
 };
 
-// ---- the two formats
-// -----------------------------------------------------------------------------
+// ---- the two formats ----------------------------------------------------------------------------
 
 Pickle run_at(const io::File& file, std::span<const std::byte> bytes, std::uint64_t offset) {
   try {
@@ -414,7 +455,9 @@ class LegacyReader {
 
   bool begins_as_it_should() {
     try {
-      const Pickle magic = next();
+      const auto begin = std::span(window_).first(std::min(window_.size(), kMagicBytes));
+      const Pickle magic = interop::run_pickle(begin);
+      at_ = magic.bytes;
       return magic.root->kind == Kind::kBigInt && magic.root->text == kLegacyMagic;
     } catch (const Error&) {
       return false;
@@ -444,6 +487,9 @@ class LegacyReader {
 
  private:
   static constexpr std::uint64_t kFirstBytes = std::uint64_t{1} << 20;
+  /// The magic number ends in so many bytes, whatever the protocol: another file, in which a pickle
+  /// seems to go on and on, is not read to its end.
+  static constexpr std::size_t kMagicBytes = 64;
 
   /// A pickle that does not end in the window is run again with a larger one.
   Pickle next() {

@@ -31,6 +31,8 @@ constexpr std::size_t kEndBytes = 22;
 constexpr std::size_t kEnd64Bytes = 56;
 constexpr std::size_t kLocator64Bytes = 20;
 constexpr std::size_t kMaxCommentBytes = 65535;
+/// Two million entries; the archives of torch.save have one for each storage.
+constexpr std::uint64_t kMaxCentralBytes = std::uint64_t{256} << 20;
 constexpr std::uint16_t kZip64Field = 1;
 constexpr std::uint32_t kInField = 0xFFFFFFFF;  // the value stands in the ZIP64 field
 
@@ -119,6 +121,10 @@ bool looks_like_zip(const io::File& file) {
 
 ZipDirectory read_zip_directory(const io::File& file) {
   const Central central = find_central(file);
+  if (central.bytes > kMaxCentralBytes) {
+    damaged(file, "its directory has more than " + std::to_string(kMaxCentralBytes) + " bytes",
+            central.offset);
+  }
   const auto directory = read(file, central.offset, central.bytes);
   ZipDirectory entries;
   std::size_t at = 0;

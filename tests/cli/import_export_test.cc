@@ -221,6 +221,13 @@ TEST_F(SpeechBrain, OptionsComeBeforeWhatItSays) {
   expect_failure(2, "--skip", {"import", store_, safetensors(), "--skip", "model"});
 }
 
+TEST_F(SpeechBrain, TheDirectoryNamesTheCheckpointHoweverItIsWritten) {
+  for (const auto& path : {source_ / "", source_ / ".", source_ / ".." / "CKPT+epoch-2"}) {
+    const auto saved = done({"import", store_, path, "--replace", "--json"}).json();
+    EXPECT_EQ(saved.at("name"), "CKPT+epoch-2") << path;
+  }
+}
+
 TEST_F(SpeechBrain, WhatIsNoPlainStateIsRefusedAndCreatesNothing) {
   const auto refuses = [&](const char* file, const std::string& text, const std::string& why) {
     const auto before = read_text(source_ / file);
@@ -262,6 +269,16 @@ TEST_F(SpeechBrain, OtherDirectoriesAreTold) {
   expect_failure(1, "name one, such as", {"import", store_, dir_.path()});
   std::filesystem::remove_all(source_);
   expect_failure(1, "neither a CKPT.yaml", {"import", store_, dir_.path()});
+}
+
+// Store and file lie in one directory, and what is wrong with one is not blamed on the other.
+TEST_F(Import, TellsDamageOfTheStoreFromThatOfTheFile) {
+  const std::string file = safetensors();
+  done({"import", store_, file});
+  write_text(dir_ / "cut.safetensors", read_text(file).substr(0, read_text(file).size() - 1));
+  expect_failure(1, "cut.safetensors", {"import", store_, dir_ / "cut.safetensors"});
+  std::filesystem::resize_file(std::filesystem::path(store_) / "pack", 100'000);
+  expect_failure(3, "pack", {"import", store_, file});
 }
 
 class Shards : public ToolTest {

@@ -68,7 +68,8 @@ TEST(Vectors, AllStandInTheTable) {
 }
 
 // Readers elsewhere are tested with these, so none ever changes or goes; others may come. This
-// holds the list's digest, the list that of each vector, and what comes of it.
+// holds the list's digest, the list that of each vector, and what comes of it. How to add one:
+// format/vectors/README.md.
 TEST(Vectors, OfVersion1NeverChange) {
   const std::string list = read_text(kDirectory / "frozen-1.tsv");
   EXPECT_EQ(base::xxh3_128(std::as_bytes(std::span(list))).to_hex(),

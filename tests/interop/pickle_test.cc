@@ -58,10 +58,14 @@ TEST(PickleMachine, RefusesEveryNameThatItDoesNotKnow) {
 }
 
 TEST(PickleMachine, RefusesInstructionsThatRunCode) {
-  for (const char instruction :
-       {'i', 'o', 'P', '\x82', '\x92'}) {  // INST OBJ PERSID EXT1 NEWOBJ_EX
+  for (const char instruction : {'o', 'P', '\x82', '\x92'}) {  // OBJ PERSID EXT1 NEWOBJ_EX
     EXPECT_EQ(error_of(std::string("(") + instruction + ".").code(), ErrorCode::kInvalidArgument);
   }
+}
+
+TEST(PickleMachine, NamesWhatAnOldPickleWouldCall) {
+  EXPECT_NE(std::string(error_of("(iposix\nsystem\n.").what()).find("\"posix.system\""),
+            std::string::npos);
 }
 
 TEST(PickleMachine, RefusesNamesThatItKnowsWhereTheyMakeNoSense) {
@@ -95,6 +99,36 @@ TEST(PickleMachine, MemoryFollowsTheInput) {
   const Pickle pickle = run(text);
   EXPECT_EQ(pickle.root->items.size(), 2'000'000U);
   EXPECT_LT(pickle.values.size(), 1000U);
+}
+
+// A few bytes that ask for a copy of what was made before, over and over.
+TEST(PickleMachine, RefusesCopiesWithoutEnd) {
+  const auto refuses = [](const std::string& begin, const std::string& again) {
+    std::string pickle = begin;
+    for (int i = 0; i < 10'000; ++i) pickle += again;
+    const Error error = error_of(pickle + ".");
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find("copies"), std::string::npos) << error.what();
+  };
+  std::string pairs = "(";
+  for (int i = 0; i < 10'000; ++i) pairs += "NN\x86";
+  refuses("ccollections\nOrderedDict\nq\x01" + pairs + "l\x85q\x02", "h\x01h\x02R");
+  const std::string text = "T" + std::string("\x00\x00\x01\x00", 4) + std::string(1 << 16, 'x');
+  refuses("c_codecs\nencode\nq\x01" + text + "U\x06latin1\x86q\x02", "h\x01h\x02R");
+  refuses("(U\x07storagectorch\nFloatStorage\n" + text + "U\x03" + "cpuK\x01tq\x01", "h\x01Q");
+}
+
+TEST(PickleMachine, RefusesATensorOfManyDimensions) {
+  std::string shape = "(";
+  for (int i = 0; i < 65; ++i) shape += "K\x01";
+  shape += "t";
+  const std::string storage =
+      "(U\x07storagectorch\nFloatStorage\nU\x01"
+      "0U\x03"
+      "cpuK\x01tQ";
+  const Error error = error_of("ctorch._utils\n_rebuild_tensor_v2\n(" + storage +
+                               std::string("K\0", 2) + shape + shape + "tR.");
+  EXPECT_NE(std::string(error.what()).find("64 dimensions"), std::string::npos) << error.what();
 }
 
 }  // namespace

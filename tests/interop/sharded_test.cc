@@ -181,6 +181,18 @@ TEST_F(ShardedExport, ATensorThatIsTooLargeHasAShardOfItsOwn) {
   EXPECT_EQ(write_sharded_safetensors(store_.open(save()), out_, UINT64_MAX).size(), 1U + 1U);
 }
 
+TEST_F(ShardedExport, MoreShardsThanCanBeReadAreRefused) {
+  RecoverableState state{.name = "model"};
+  for (int i = 0; i < 4097; ++i) {
+    state.tensors.push_back(testing::tensor(std::to_string(i), pattern(1, 4)));
+  }
+  const Checkpoint checkpoint = store_.open(store_.save({state}).saved.id);
+  const Error error = error_of([&] { write_sharded_safetensors(checkpoint, out_, 1); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_NE(std::string(error.what()).find("at most 4096"), std::string::npos) << error.what();
+  EXPECT_TRUE(files().empty());
+}
+
 TEST_F(ShardedExport, AFailureLeavesNothing) {
   const std::uint64_t id = save();
   const Checkpoint checkpoint = store_.open(id);

@@ -1,7 +1,10 @@
 // Files of torch.save. Those in tests/interop/torch_files were written by Python; make.py beside
 // them says what is in them.
 
+#include "base/little_endian.h"
+#include "interop/export_file.h"
 #include "interop/safetensors_file.h"
+#include "interop/zip_writer.h"
 #include "support/scratch.h"
 #include "support/states.h"
 
@@ -12,7 +15,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <numeric>
+#include <span>
 
 namespace cairn {
 namespace {
@@ -179,16 +184,121 @@ TEST(TorchFiles, AllFourHaveTheSameTensors) {
 }
 
 TEST(TorchFiles, OneThatWouldRunCodeIsRefusedByName) {
-  const Error error = error_of([] { read_torch_file(fixture("hostile.pt"), "model"); });
-  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-  EXPECT_NE(std::string(error.what()).find("\"posix.system\""), std::string::npos) << error.what();
-  EXPECT_FALSE(std::filesystem::exists("hostile-was-run"));
+  for (const char* name : {"hostile.pt", "hostile-legacy.pt"}) {
+    const Error error = error_of([&] { read_torch_file(fixture(name), "model"); });
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find("\"posix.system\""), std::string::npos)
+        << error.what();
+    EXPECT_FALSE(std::filesystem::exists("hostile-was-run"));
+  }
 }
 
 TEST(TorchFiles, OneThatRepeatsElementsWithoutEndIsRefused) {
   const Error error = error_of([] { read_torch_file(fixture("expanded.pt"), "model"); });
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
   EXPECT_NE(std::string(error.what()).find("256 times"), std::string::npos) << error.what();
+}
+
+/// Files around a pickle that is written here.
+class MadeTorchFile : public ::testing::Test {
+ protected:
+  const ScratchDirectory scratch_;
+  const std::filesystem::path path_ = scratch_ / "made.pt";
+
+  static std::string number(std::uint64_t value, std::size_t bytes) {
+    std::string text(sizeof(value), '\0');
+    base::store_le(std::as_writable_bytes(std::span(text)), 0, value);
+    return text.substr(0, bytes);
+  }
+  static std::string text(std::string_view text) {
+    return "X" + number(text.size(), 4) + std::string(text);
+  }
+  static std::string tuple(const std::vector<std::int32_t>& integers) {
+    std::string text = "(";
+    for (const std::int32_t integer : integers) {
+      text += "J" + number(static_cast<std::uint32_t>(integer), 4);
+    }
+    return text + "t";
+  }
+  /// A tensor of floats in the storage "0".
+  static std::string tensor(const std::vector<std::int32_t>& shape,
+                            const std::vector<std::int32_t>& strides, std::uint32_t elements) {
+    return "ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + "ctorch\nFloatStorage\n" +
+           text("0") + text("cpu") + "J" + number(elements, 4) + "tQK" + number(0, 1) +
+           tuple(shape) + tuple(strides) + "\x89}tR";
+  }
+
+  void write(const std::string& pickle, std::span<const std::byte> storage) const {
+    interop::ExportFile file(path_);
+    interop::ZipWriter zip(file);
+    zip.begin_entry("a/data.pkl", pickle.size());
+    zip.append(std::as_bytes(std::span(pickle)));
+    zip.begin_entry("a/data/0", storage.size());
+    zip.append(storage);
+    zip.finish();
+    file.publish();
+  }
+  RecoverableState read() const { return read_torch_file(path_, "model"); }
+  void expect_error(ErrorCode code, const std::string& what) const {
+    const Error error = error_of([&] { read(); });
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(what), std::string::npos) << error.what();
+    EXPECT_EQ(error.path(), path_);
+  }
+};
+
+TEST_F(MadeTorchFile, BringsALargeTransposedMatrix) {
+  constexpr std::int32_t kRows = 700;
+  constexpr std::int32_t kColumns = 900;
+  std::vector<float> numbers(kRows * kColumns);
+  std::iota(numbers.begin(), numbers.end(), 0.0F);
+  write(tensor({kColumns, kRows}, {1, kColumns}, kRows * kColumns) + ".",
+        std::as_bytes(std::span(numbers)));
+  const RecoverableState state = read();
+  const Bytes bytes = bytes_of(state.tensors.at(0));
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto expected = static_cast<float>(i % kRows * kColumns + i / kRows);
+    ASSERT_EQ(std::memcmp(bytes.data() + i * sizeof(float), &expected, sizeof(float)), 0) << i;
+  }
+}
+
+TEST_F(MadeTorchFile, ANegativeDimensionIsRefusedBesideAZero) {
+  write(tensor({0, -5}, {1, 1}, 0) + ".", {});
+  expect_error(ErrorCode::kDamaged, "an impossible shape");
+}
+
+TEST_F(MadeTorchFile, APathThatNoCheckpointCanHoldIsRefused) {
+  const std::string half = text(std::string(40'000, 'k'));
+  write("}" + half + "}" + half + tensor({0}, {1}, 0) + "ss.", {});
+  expect_error(ErrorCode::kInvalidArgument, "longer than 65535 bytes");
+}
+
+TEST_F(MadeTorchFile, OneTextThatIsReferredToAThousandTimesIsRefused) {
+  std::string pickle = "}" + text("texts") + "(" + text(std::string(4 << 20, 't')) + "q\x01";
+  for (int i = 0; i < 1000; ++i) pickle += "h\x01";
+  write(pickle + "ls.", {});
+  expect_error(ErrorCode::kInvalidArgument, "536870912 bytes together");
+}
+
+TEST_F(MadeTorchFile, AZipDirectoryOfAnyLengthIsNotTaken) {
+  constexpr std::uint64_t kDirectoryBytes = std::uint64_t{300} << 20;
+  testing::write_text(path_, "PK\x03\x04");
+  std::filesystem::resize_file(path_, kDirectoryBytes);  // a hole
+  const std::string end64 = "PK\x06\x06" + number(44, 8) + number(45, 2) + number(45, 2) +
+                            number(0, 8) + number(1, 8) + number(1, 8) +
+                            number(kDirectoryBytes, 8) + number(0, 8);
+  const std::string locator =
+      "PK\x06\x07" + number(0, 4) + number(kDirectoryBytes, 8) + number(1, 4);
+  std::ofstream(path_, std::ios::app) << end64 << locator << "PK\x05\x06" << std::string(18, '\0');
+  expect_error(ErrorCode::kDamaged, "its directory has more than");
+}
+
+// Another file may begin like a pickle that goes on to its end.
+TEST_F(MadeTorchFile, TheLegacyFormatIsKnownByItsFirstBytes) {
+  const std::string magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+  EXPECT_TRUE(looks_like_torch_file(testing::write_text(path_, magic)));
+  EXPECT_FALSE(
+      looks_like_torch_file(testing::write_text(path_, text(std::string(100, 'x')) + "0" + magic)));
 }
 
 TEST(TorchFiles, OtherFilesAreToldApart) {

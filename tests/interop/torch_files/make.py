@@ -3,9 +3,9 @@
 
     make.py DIRECTORY
 
-Makes DIRECTORY/state-VERSION-{zip,legacy}.pt, the same state in both formats, hostile.pt, and expanded.pt, whose
-tensor repeats one element 2^40 times. They are kept
-in the repository, so that the tests need no Python; run this again only to add a version of torch.
+Makes DIRECTORY/state-VERSION-{zip,legacy}.pt, the same state in both formats, hostile.pt and hostile-legacy.pt,
+which call os.system, and expanded.pt, whose tensor repeats one element 2^40 times. They are kept in the repository,
+so that the tests need no Python; run this again only to add a version of torch.
 """
 import collections
 import os
@@ -71,7 +71,9 @@ def main(directory):
     version = ".".join(torch.__version__.split(".")[:2])
     for name, modern in (("zip", True), ("legacy", False)):
         torch.save(state(), f"{directory}/state-{version}-{name}.pt", _use_new_zipfile_serialization=modern)
-    torch.save({"weight": torch.ones(2), "boom": Hostile()}, f"{directory}/hostile.pt")
+    for name, modern in (("hostile", True), ("hostile-legacy", False)):
+        torch.save({"weight": torch.ones(2), "boom": Hostile()}, f"{directory}/{name}.pt",
+                   _use_new_zipfile_serialization=modern)
     torch.save(torch.ones(1).expand(1 << 40), f"{directory}/expanded.pt")
 
 
