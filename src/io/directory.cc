@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace cairn::io {
@@ -102,6 +103,11 @@ bool remove_file(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) == 0) return true;
   if (means_absent(errno)) return false;
   fail(errno, "cannot remove", path);
+}
+
+void remove_tree(const std::filesystem::path& path) noexcept {
+  std::error_code ignored;
+  std::filesystem::remove_all(path, ignored);
 }
 
 }  // namespace cairn::io

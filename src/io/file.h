@@ -120,6 +120,9 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
 /// Removes a file; false when there is none.
 bool remove_file(const std::filesystem::path& path);
 
+/// Removes what stands at a path with everything below it, as far as that goes; follows no link.
+void remove_tree(const std::filesystem::path& path) noexcept;
+
 /// Name of the network file system that holds `path` ("nfs", "cifs", ...), or nothing for a local
 /// one, and for FUSE, which does not say. The path must exist. Source: statfs(2), f_type.
 std::optional<std::string_view> network_file_system(const std::filesystem::path& path);
