@@ -5,6 +5,7 @@
 #include <cairn/checkpoint.h>
 #include <cairn/error.h>
 #include <cairn/meta_value.h>
+#include <cairn/progress.h>
 #include <cairn/retention.h>
 #include <cairn/state.h>
 
@@ -76,8 +77,30 @@ struct SaveOptions {
 
 /// How a checkpoint of another store is taken in.
 struct CopyOptions {
-  std::string name = {};  ///< Empty: the name that it has there.
-  bool replace = false;   ///< Deletes a checkpoint of the same name in the same commit.
+  std::string name = {};           ///< Empty: the name that it has there.
+  bool replace = false;            ///< Deletes a checkpoint of the same name in the same commit.
+  ProgressCallback progress = {};  ///< Of the chunks that are read, without a total.
+};
+
+struct BackupOptions {
+  bool keep_deleted = false;  ///< Keeps what the store has deleted since, unless its name is taken.
+  bool dry_run = false;       ///< Reports what would be done; no file is changed or made.
+  ProgressCallback progress = {};
+};
+
+/// A checkpoint that a backup lacks.
+struct BackupLoss {
+  CheckpointInfo checkpoint = {};
+  std::string why = {};
+};
+
+struct BackupReport {
+  bool created = false;                      ///< There was no backup before.
+  std::vector<CheckpointInfo> copied = {};   ///< Oldest first.
+  std::vector<CheckpointInfo> deleted = {};  ///< They are not in the store any more.
+  std::vector<BackupLoss> lost = {};         ///< Damaged in the store, so not copied.
+  std::uint64_t checkpoints = 0;             ///< In the backup now.
+  std::uint64_t new_bytes = 0;               ///< Of chunks that were copied.
 };
 
 struct SaveResult {
@@ -244,6 +267,21 @@ class Store {
   /// Errors: damaged, truncated (a chunk of `source`); otherwise as `save`.
   SaveResult copy(const Checkpoint& source, const CopyOptions& options = {});
 
+  /// Brings `file` to the state of this store: a pack alone, which needs neither locks nor LMDB, on
+  /// any file system. `salvage` makes a store of it, and so does `repair` in a directory where it
+  /// is called "pack".
+  ///
+  /// Every checkpoint is of one snapshot, however long the copying takes; ids, names, times and
+  /// pins are the store's. Only chunks that `file` lacks are copied. Each is verified when it is
+  /// read, and every new checkpoint once more from `file`. A checkpoint that is damaged here is
+  /// left out, or left as `file` has it. Durability: `file` changes from one state to the next
+  /// whole, and survives power loss on return. Threads: as a reader; space that is freed meanwhile
+  /// is not reused before the end. Errors: invalid_argument (`file` belongs to a store or is the
+  /// backup of another one); already_exists (it is newer than this store); busy (another backup
+  /// writes to it); damaged (no pack, or a chunk of it that is needed); no_space (the backup is as
+  /// before); io.
+  BackupReport backup(const std::filesystem::path& file, const BackupOptions& options = {}) const;
+
   /// Deletes checkpoints, all of them or none, in one commit. Works on a full disk.
   /// Errors: not_found; otherwise as `save`.
   void remove(std::span<const std::uint64_t> ids);
@@ -253,7 +291,8 @@ class Store {
   void set_damaged(std::span<const std::uint64_t> ids, bool damaged);
 
   /// Reads and checks the whole store, or only the named checkpoints.
-  VerifyReport verify(std::span<const std::uint64_t> ids = {}) const;
+  VerifyReport verify(std::span<const std::uint64_t> ids = {},
+                      const ProgressCallback& progress = {}) const;
   /// Takes one step of a scrub: looks at the next `max_bytes` of what is stored, at least at one
   /// chunk, on the disk where the system allows it, and goes on from there the next time; after a
   /// pass it begins anew. A writable store marks the checkpoints that damage touches.

@@ -10,6 +10,7 @@
 #include <cairn/error.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <set>
@@ -287,11 +288,14 @@ NewCheckpoint CheckpointReader::copy(const CopyOptions& options) const {
                      .created_unix_ns = info_.created_unix_ns};
   require_checkpoint_name(copy.name);
   copy.chunks.reserve(index_.chunks.size());
+  const auto done = std::make_shared<std::atomic<std::uint64_t>>(0);
   for (const ChunkRef& chunk : index_.chunks) {
-    copy.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
-                           .fill = [this, &chunk](std::span<std::byte> out) {
-                             handle_->pack().read_chunk(chunk, out);
-                           }});
+    const auto fill = [this, &chunk, done, progress = options.progress](std::span<std::byte> out) {
+      handle_->pack().read_chunk(chunk, out);
+      if (progress) progress({.done_bytes = *done += out.size()});
+    };
+    copy.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},  //
+                           .fill = fill});
   }
   return copy;
 }

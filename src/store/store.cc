@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/text.h"
 #include "io/file.h"
+#include "store/backup.h"
 #include "store/checks.h"
 #include "store/handle.h"
 #include "store/reader.h"
@@ -139,11 +140,17 @@ CompactReport Store::compact() {
   return report;
 }
 
-VerifyReport Store::verify(std::span<const std::uint64_t> ids) const {
+BackupReport Store::backup(const std::filesystem::path& file, const BackupOptions& options) const {
+  handle_->require_not_forked();
+  return store::back_up(handle_->paths(), handle_->pack(), handle_->catalog(), file, options);
+}
+
+VerifyReport Store::verify(std::span<const std::uint64_t> ids,
+                           const ProgressCallback& progress) const {
   handle_->require_not_forked();
   const pack::SlotTable slots = handle_->pack().read_slots();
   const catalog::ReadTransaction view = handle_->catalog().read();
-  return store::verify_store(handle_->paths(), handle_->pack(), slots, view, ids);
+  return store::verify_store(handle_->paths(), handle_->pack(), slots, view, ids, progress);
 }
 
 ScrubReport Store::scrub(std::uint64_t max_bytes) {

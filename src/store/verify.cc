@@ -7,6 +7,7 @@
 #include <cairn/error.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <set>
@@ -49,6 +50,8 @@ class ContentsCheck {
     report_indexes(wanted);
     check_chunks(wanted);
   }
+
+  void report_to(const ProgressCallback& progress) { progress_ = progress; }
 
   void report_indexes(const std::set<std::uint64_t>& wanted) {
     for (const auto& [id, checkpoint] : checkpoints_) {
@@ -108,6 +111,14 @@ class ContentsCheck {
       const std::lock_guard lock(mutex);
       bad.emplace(position, error.what());
     };
+    std::atomic<std::uint64_t> done{0};
+    if (progress_) {
+      std::uint64_t total = 0;
+      for (const ChunkRef& chunk : chunks) total += chunk.plain_bytes;
+      reader.use = [this, &done, total](std::size_t, std::span<const std::byte> plain) {
+        progress_({.done_bytes = done += plain.size(), .total_bytes = total});
+      };
+    }
     pack_.read_chunks(std::move(reads), reader);
     for (const auto& [position, message] : bad) {
       const ChunkRef& chunk = chunks[position];
@@ -122,6 +133,7 @@ class ContentsCheck {
 
   const pack::PackFile& pack_;
   VerifyReport& report_;
+  ProgressCallback progress_;
   std::map<std::uint64_t, Checkpoint> checkpoints_;
 };
 
@@ -293,9 +305,11 @@ class StoreCheck : public ContentsCheck {
 
 VerifyReport verify_store(const StorePaths& paths, const pack::PackFile& pack,
                           const pack::SlotTable& slots, const catalog::ReadTransaction& view,
-                          std::span<const std::uint64_t> ids) {
+                          std::span<const std::uint64_t> ids, const ProgressCallback& progress) {
   VerifyReport report;
-  StoreCheck(paths, pack, slots, view, report).run(ids);
+  StoreCheck check(paths, pack, slots, view, report);
+  check.report_to(progress);
+  check.run(ids);
   report.ok = report.damaged.empty();
   return report;
 }

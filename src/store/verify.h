@@ -20,7 +20,8 @@ namespace cairn::store {
 /// Errors: not_found (an id); io. Damage is in the report.
 VerifyReport verify_store(const StorePaths& paths, const pack::PackFile& pack,
                           const pack::SlotTable& slots, const catalog::ReadTransaction& view,
-                          std::span<const std::uint64_t> ids);
+                          std::span<const std::uint64_t> ids,
+                          const ProgressCallback& progress = {});
 
 /// The part of it that reads no chunk: what holds the store together, indexes among it. Puts into
 /// `chunks` those that the readable indexes name, each once, in the order in which they lie.
