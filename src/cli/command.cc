@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 namespace cairn::cli {
 namespace {
@@ -121,6 +122,33 @@ std::optional<std::int64_t> Invocation::number(std::string_view option, std::int
   const auto text = value(option);
   if (!text) return std::nullopt;
   return parse_number(*text, option, min, max);
+}
+
+std::optional<std::uint64_t> Invocation::bytes(std::string_view option, std::uint64_t min,
+                                               std::uint64_t max) const {
+  const auto text = value(option);
+  if (!text) return std::nullopt;
+  double number = 0;
+  const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), number);
+  std::string_view unit(end, static_cast<std::size_t>(text->data() + text->size() - end));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  constexpr std::string_view kPrefixes = "KMGT";
+  if (!unit.empty()) {
+    const auto power = kPrefixes.find(unit[0] == 'k' ? 'K' : unit[0]);
+    if (power != std::string_view::npos) {
+      number = std::ldexp(number, 10 * static_cast<int>(power + 1));
+      unit.remove_prefix(1);
+      if (unit.starts_with('i')) unit.remove_prefix(1);
+    }
+    if (unit == "B") unit = {};
+  }
+  const bool good = problem == std::errc() && unit.empty() && number >= static_cast<double>(min) &&
+                    number <= static_cast<double>(max);
+  if (!good) {
+    throw UsageError(fmt::format("{} must be a number of bytes from {} to {}, such as 64M, not {}",
+                                 option, human_bytes(min), human_bytes(max), quote(*text)));
+  }
+  return static_cast<std::uint64_t>(number);
 }
 
 const std::string& Invocation::argument(std::string_view name) const {

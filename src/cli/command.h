@@ -61,6 +61,10 @@ class Invocation {
   std::optional<std::int64_t> number(std::string_view option, std::int64_t min,
                                      std::int64_t max) const;
 
+  /// The option's value as a number of bytes: "65536", "64K", "1.5 GiB". Errors: UsageError.
+  std::optional<std::uint64_t> bytes(std::string_view option, std::uint64_t min,
+                                     std::uint64_t max) const;
+
   /// The argument's only word; for an optional one only where `has_argument` says so.
   const std::string& argument(std::string_view name) const;
   bool has_argument(std::string_view name) const { return arguments_.contains(name); }

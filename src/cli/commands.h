@@ -26,6 +26,8 @@ Command completion_command();
 Command man_command();
 Command cp_command();
 Command compact_command();
+Command backup_command();
+Command selftest_command();
 
 /// In the order of the help page.
 std::span<const Command> all_commands();

@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "json.h"
+#include "meter.h"
 #include "reference.h"
 #include "same.h"
 #include "session.h"
@@ -36,7 +37,11 @@ void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation,
     ++progress.was_there;
     return;
   }
-  const SaveResult result = to.copy(source, {.replace = invocation.has("--replace")});
+  const auto copy = [&] {
+    Meter meter(output, "copying " + printable(source.info().name));
+    return to.copy(source, {.replace = invocation.has("--replace"), .progress = meter.callback()});
+  };
+  const SaveResult result = copy();
   if (invocation.has("--json")) {
     Json object = json_of(result.saved);
     object["new_bytes"] = json_of(result.new_bytes);

@@ -1,6 +1,7 @@
 // cairn: parse, call, print.
 #include "commands.h"
 #include "help.h"
+#include "interrupt.h"
 #include "text.h"
 
 #include <cairn/error.h>
@@ -17,12 +18,13 @@ namespace {
 
 // What people may type who know another tool.
 constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
-    {"list", "ls"},        {"dir", "ls"},      {"delete", "rm"},  {"remove", "rm"},
-    {"del", "rm"},         {"forget", "keep"}, {"prune", "keep"}, {"gc", "keep"},
-    {"check", "verify"},   {"fsck", "repair"}, {"info", "show"},  {"inspect", "show"},
-    {"save", "import"},    {"add", "import"},  {"put", "import"}, {"load", "export"},
-    {"get", "export"},     {"copy", "cp"},     {"sync", "cp"},    {"compare", "diff"},
-    {"vacuum", "compact"}, {"du", "stat"},     {"df", "stat"},    {"status", "stat"},
+    {"list", "ls"},        {"dir", "ls"},          {"delete", "rm"},     {"remove", "rm"},
+    {"del", "rm"},         {"forget", "keep"},     {"prune", "keep"},    {"gc", "keep"},
+    {"check", "verify"},   {"fsck", "repair"},     {"info", "show"},     {"inspect", "show"},
+    {"save", "import"},    {"add", "import"},      {"put", "import"},    {"load", "export"},
+    {"get", "export"},     {"copy", "cp"},         {"sync", "cp"},       {"compare", "diff"},
+    {"vacuum", "compact"}, {"du", "stat"},         {"df", "stat"},       {"status", "stat"},
+    {"test", "selftest"},  {"doctor", "selftest"}, {"mirror", "backup"}, {"restore", "salvage"},
 };
 
 const Command* find_command(std::string_view name) {
@@ -81,6 +83,7 @@ ExitCode dispatch(std::vector<std::string> words, Output& output) {
   const Invocation invocation(*command, words);
   if (invocation.wants_help()) return show_help({&name, 1}, output);
   output.set_quiet(invocation.has("--quiet"));
+  output.set_json(invocation.has("--json"));
   return command->run(invocation, output);
 }
 
@@ -108,6 +111,8 @@ int run_tool(std::vector<std::string> words) {
                   std::strerror(failure.system_errno) + ")");
     }
     return kFailed;
+  } catch (const Interrupted& interrupted) {
+    end_by(interrupted.signal);
   } catch (const Failure& failure) {
     print_error(failure.what());
     return failure.code();

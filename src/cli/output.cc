@@ -28,6 +28,14 @@ bool wants_color() {
   return term != nullptr && std::string_view(term) != "dumb";
 }
 
+// 0 when the descriptor is no terminal.
+std::size_t columns_of(int descriptor) {
+  if (::isatty(descriptor) == 0) return 0;
+  winsize size{};
+  const bool known = ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
+
 // 0, or what the system says is wrong.
 int write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
@@ -59,12 +67,11 @@ void prepare_standard_streams() {
   }
 }
 
-Output::Output() {
-  if (::isatty(STDOUT_FILENO) == 0) return;
-  color_ = wants_color();
-  winsize size{};
-  const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  columns_ = known ? size.ws_col : 80;
+Output::Output() : columns_(columns_of(STDOUT_FILENO)) {
+  color_ = columns_ > 0 && wants_color();
+  const char* term = std::getenv("TERM");
+  const bool can_erase = term != nullptr && std::string_view(term) != "dumb";
+  status_columns_ = can_erase ? columns_of(STDERR_FILENO) : 0;
 }
 
 void Output::write(std::string_view text) {
@@ -78,6 +85,7 @@ void Output::line(std::string_view text) {
 }
 
 void Output::flush() {
+  clear_status();
   const int problem = write_all(STDOUT_FILENO, buffer_);
   buffer_.clear();
   if (problem != 0) throw OutputFailed{problem};
@@ -87,7 +95,21 @@ void Output::note(std::string_view text) {
   if (quiet_) return;
   // What went to stdout before stands before it on a terminal too.
   if (columns_ > 0) flush();
+  clear_status();
   write_all(STDERR_FILENO, printable(text) + "\n");
+}
+
+void Output::show_status(std::string_view text) {
+  if (!shows_status()) return;
+  const std::string line = cut_to_width(printable(text), status_columns_ - 1);
+  write_all(STDERR_FILENO, "\r" + line + "\033[K");
+  has_status_ = true;
+}
+
+void Output::clear_status() {
+  if (!has_status_) return;
+  write_all(STDERR_FILENO, "\r\033[K");
+  has_status_ = false;
 }
 
 std::string Output::styled(std::string_view text, Style style) const {

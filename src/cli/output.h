@@ -28,6 +28,7 @@ class Output {
   Output& operator=(const Output&) = delete;
 
   void set_quiet(bool quiet) { quiet_ = quiet; }
+  void set_json(bool as_json) { as_json_ = as_json; }
 
   /// Data, for stdout. Errors: OutputFailed, here or later.
   void write(std::string_view text);
@@ -38,6 +39,12 @@ class Output {
   /// A line for stderr that tells the user something; left out with --quiet.
   void note(std::string_view text);
 
+  /// Whether passing words may be shown: stderr is a terminal, and nobody said --quiet or --json.
+  bool shows_status() const { return status_columns_ > 0 && !quiet_ && !as_json_; }
+  /// A line on the terminal that the next one, a note or an error takes the place of.
+  void show_status(std::string_view text);
+  void clear_status();
+
   /// `text` in colour, where stdout is a terminal that wants it.
   std::string styled(std::string_view text, Style style) const;
   /// The terminal's width, or 0 when stdout is none: then nothing is cut.
@@ -45,8 +52,11 @@ class Output {
 
  private:
   bool quiet_ = false;
+  bool as_json_ = false;
   bool color_ = false;
   std::size_t columns_ = 0;
+  std::size_t status_columns_ = 0;  // of the terminal behind stderr; 0: none
+  bool has_status_ = false;
   std::string buffer_;
 };
 

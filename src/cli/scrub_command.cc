@@ -1,6 +1,7 @@
 #include "commands.h"
 #include "damage_text.h"
 #include "json.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 
@@ -65,7 +66,10 @@ struct Totals {
 
 /// One pass as a reader: no job has to wait for it. Ends early when the user says so.
 std::vector<Damage> run_pass(Store& store, std::optional<std::int64_t> rate, Stopper& stopper,
-                             Totals& totals) {
+                             Totals& totals, Output& output) {
+  Meter meter(output, "scrubbing");
+  const std::uint64_t stored_bytes = store.stat().stored_bytes;
+  std::uint64_t pass_bytes = 0;
   const std::uint64_t step_bytes =
       rate ? std::clamp<std::uint64_t>(static_cast<std::uint64_t>(*rate) / kStepsPerSecond, 1,
                                        kStepBytes)
@@ -78,6 +82,8 @@ std::vector<Damage> run_pass(Store& store, std::optional<std::int64_t> rate, Sto
     totals.passes += done ? 1 : 0;
     totals.chunks += step.chunks;
     totals.bytes += step.bytes;
+    pass_bytes += step.bytes;
+    meter.show({.done_bytes = pass_bytes, .total_bytes = stored_bytes});
     found.insert(found.end(), step.damaged.begin(), step.damaged.end());
     Nanoseconds rest{0};
     if (rate) {
@@ -155,7 +161,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
     std::vector<Damage> found;
     {
       Store store = open_for_reading(invocation, output);
-      found = run_pass(store, rate, stopper, totals);
+      found = run_pass(store, rate, stopper, totals, output);
     }
     std::vector<Damage> fresh;
     for (const Damage& damage : found) {

@@ -1,6 +1,7 @@
 #include "commands.h"
 #include "damage_text.h"
 #include "json.h"
+#include "meter.h"
 #include "reference.h"
 #include "session.h"
 #include "text.h"
@@ -15,9 +16,10 @@ namespace {
 VerifyReport verify(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   const std::vector<std::string> words = invocation.arguments("CKPT");
-  if (words.empty()) return store.verify();
+  Meter meter(output, "checking");
+  if (words.empty()) return store.verify({}, meter.callback());
   const auto ids = ids_of(find_checkpoints(store.checkpoints(), words));
-  return expecting_checkpoints([&] { return store.verify(ids); });
+  return expecting_checkpoints([&] { return store.verify(ids, meter.callback()); });
 }
 
 // A store that does not open is damage too, and reported in the same form.
