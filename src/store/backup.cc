@@ -2,13 +2,14 @@
 //
 //  1. One read transaction of the store's catalog is the snapshot; it keeps the extents in place.
 //  2. What the backup's newest root says is its state: which checkpoints and chunks it has, and
-//  what
-//     is free. There is no catalog, and nobody reads it meanwhile but its own copies.
-//  3. Missing chunks and all new indexes go to free space, checkpoint by checkpoint.
-//  4. Flush; then the new checkpoints are read back.
-//  5. The slot, which points to the new root, goes where the newest root's is not; flush.
+//     what is free. There is no catalog, and nobody reads it meanwhile but its own copies.
+//  3. That root's slot is written again; flush. The run that wrote it may have been killed before
+//     its last flush: the disk may still have the slot before, whose space is free by now.
+//  4. Missing chunks and all new indexes go to free space, checkpoint by checkpoint.
+//  5. Flush; then the new checkpoints are read back.
+//  6. The slot, which points to the new root, goes where the newest root's is not; flush.
 //
-// Until step 5 the state before is whole, after it the new one. A backup that is made for the first
+// Until step 6 the state before is whole, after it the new one. A backup that is made for the first
 // time gets its name at the end.
 //
 // Offsets differ from the store's, so indexes are encoded anew. All else of a checkpoint is as it
@@ -27,7 +28,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <optional>
 #include <set>
@@ -49,7 +52,7 @@ using format::Extent;
 struct Held {
   format::Root root{.sequence = 0};
   std::uint64_t highest_sequence = 0;
-  std::optional<std::uint32_t> slot{};            // of that root
+  std::optional<format::Slot> slot{};             // of that root
   std::map<std::uint64_t, CheckpointRow> rows{};  // those whose index can be read
   std::map<ChunkKey, ChunkRow> chunks{};
   pack::FreeSpace free{};
@@ -66,7 +69,7 @@ Held read_held(const pack::PackFile& pack) {
   Held held{.root = chosen->root};
   const pack::SlotTable slots = pack.read_slots();
   held.highest_sequence = std::max(slots.highest_sequence(), chosen->root.sequence);
-  if (const format::Slot* slot = slots.find(chosen->root.sequence)) held.slot = slot->number;
+  if (const format::Slot* slot = slots.find(chosen->root.sequence)) held.slot = *slot;
   for (const CheckpointRow& row : derived.checkpoints) {
     if (!derived.unreadable.contains(row.id)) held.rows.emplace(row.id, row);
   }
@@ -126,10 +129,13 @@ class Backup {
         missing_.push_back(row);
       }
     }
-    for (const CheckpointRow& row : missing_) ids.insert(row.id);
+    // One of the same id that is another checkpoint comes of a store that went on from an older
+    // backup. Ids are unique, so it cannot be kept.
+    std::set<std::uint64_t> taken;
+    for (const CheckpointRow& row : missing_) taken.insert(row.id);
     for (const auto& [id, row] : held_.rows) {
       if (ids.contains(id)) continue;
-      if (options_.keep_deleted && !names.contains(row.name)) {
+      if (options_.keep_deleted && !names.contains(row.name) && !taken.contains(id)) {
         root_.checkpoints.push_back(entry_of(row, row.index, row.index_digest));
       } else {
         report_.deleted.push_back(info_of(row));
@@ -138,18 +144,19 @@ class Backup {
     count_bytes();
   }
 
-  /// Steps 3 to 5; or in a dry run what they would report.
+  /// Steps 3 to 6; or in a dry run what they would report.
   BackupReport run(const pack::PackFile* to) {
     const std::uint64_t old_bytes = to != nullptr ? to->file().bytes() : 0;
     try {
+      if (to != nullptr) settle(*to);
       for (const CheckpointRow& row : missing_) copy(row, to);
       std::sort(root_.checkpoints.begin(), root_.checkpoints.end(),
                 [](const auto& a, const auto& b) { return a.id < b.id; });
       report_.checkpoints = root_.checkpoints.size();
       if (to != nullptr && root_.checkpoints != held_.root.checkpoints) publish(*to);
-    } catch (const Error&) {
+    } catch (...) {
       // What was written lies in space that is free; what was added to the file goes back.
-      if (to != nullptr && !published_) to->file().resize(old_bytes);
+      if (to != nullptr && !published_) give_back(*to, old_bytes);
       throw;
     }
     return std::move(report_);
@@ -206,19 +213,11 @@ class Backup {
       // Only the store is read here, so it is the store's damage.
       if (!is_damage(error)) throw;
       report_.lost.push_back({.checkpoint = info_of(row), .why = error.what()});
-      keep_old(row);
       return;
     }
     held_.chunks.merge(fresh);
     report_.new_bytes += new_bytes;
     report_.copied.push_back(info_of(row));
-  }
-
-  /// What the backup has under the id of a checkpoint that cannot be copied.
-  void keep_old(const CheckpointRow& row) {
-    const auto at = held_.rows.find(row.id);
-    if (at == held_.rows.end() || at->second.name != row.name) return;
-    root_.checkpoints.push_back(entry_of(at->second, at->second.index, at->second.index_digest));
   }
 
   pack::ExtentWrite chunk_write(const Extent& extent, const ChunkRef& source) {
@@ -242,6 +241,19 @@ class Backup {
     to.write_extents(std::move(writes));
     root_.checkpoints.push_back(entry_of(row, record, base::xxh3_128(payload)));
     written_.push_back(index);
+  }
+
+  /// Step 3. Also when nothing is to be copied: on return the backup survives power loss.
+  void settle(const pack::PackFile& to) const {
+    if (held_.slot) to.write_slot(*held_.slot);
+    to.sync();
+  }
+
+  static void give_back(const pack::PackFile& to, std::uint64_t old_bytes) noexcept {
+    try {
+      to.file().resize(old_bytes);
+    } catch (const std::exception&) {  // Bytes behind the end of the data are ignored.
+    }
   }
 
   void reserve(const pack::PackFile& to) const {
@@ -294,7 +306,7 @@ class Backup {
       return slots.slots[number] ? slots.slots[number]->sequence : 0;
     };
     for (std::uint32_t number = 0; number < format::kSlotCount; ++number) {
-      if (number == held_.slot) continue;
+      if (held_.slot && number == held_.slot->number) continue;
       if (!best || age(number) < age(*best)) best = number;
     }
     return *best;
@@ -338,9 +350,38 @@ void require_kind(const pack::PackFile& to, const format::Uuid& uuid) {
   }
 }
 
+/// Where the file system has no locks, it is the user who sees to it that one backup runs at a
+/// time.
 void take_lock(const io::File& file) {
-  if (io::lock_byte(file, 0, io::LockKind::kExclusive)) return;
+  try {
+    if (io::lock_byte(file, 0, io::LockKind::kExclusive)) return;
+  } catch (const Error& error) {
+    const auto system_errno = error.system_errno();
+    if (system_errno != EINVAL && system_errno != ENOLCK && system_errno != EOPNOTSUPP) throw;
+    return;
+  }
   throw Error(ErrorCode::kBusy, "another backup writes to this file", {.path = file.path()});
+}
+
+/// One that gets its name when it is complete. What a crash left of another begins anew.
+BackupReport make_backup(Backup& backup, const pack::PackFile& from,
+                         const std::filesystem::path& file) {
+  std::filesystem::path path = file;
+  path += ".partial";
+  const io::File partial = io::File::open_or_create(path);
+  take_lock(partial);
+  try {
+    pack::PackFile::create(path, from.superblock());
+    const pack::PackFile to = pack::PackFile::open(path, io::File::Access::kReadWrite);
+    backup.plan(read_held(to), file);
+    BackupReport report = backup.run(&to);
+    io::rename_file(path, file);
+    io::sync_directory(file.parent_path());
+    return report;
+  } catch (...) {
+    io::remove_tree(path);
+    throw;
+  }
 }
 
 }  // namespace
@@ -356,35 +397,24 @@ BackupReport back_up(const StorePaths& paths, const pack::PackFile& from,
   }
   const bool is_new = kind == io::PathKind::kAbsent;
   Backup backup(from, catalog, options);
-  if (options.dry_run && is_new) {
+  if (!is_new) {
+    const auto access = options.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite;
+    const pack::PackFile to = pack::PackFile::open(file, access);
+    require_kind(to, from.uuid());
+    if (!options.dry_run) take_lock(to.file());
+    backup.plan(read_held(to), file);
+    return backup.run(options.dry_run ? nullptr : &to);
+  }
+  BackupReport report;
+  if (options.dry_run) {
     Held nothing;
     nothing.free.begin(0);
     backup.plan(std::move(nothing), file);
-    BackupReport report = backup.run(nullptr);
-    report.created = true;
-    return report;
+    report = backup.run(nullptr);
+  } else {
+    report = make_backup(backup, from, file);
   }
-
-  std::filesystem::path path = file;
-  if (is_new) {
-    path += ".partial";
-    // One that a crash left behind begins anew.
-    const io::File partial = io::File::open_or_create(path);
-    take_lock(partial);
-    pack::PackFile::create(path, from.superblock());
-  }
-  const pack::PackFile to = pack::PackFile::open(
-      path, options.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite);
-  require_kind(to, from.uuid());
-  if (!options.dry_run) take_lock(to.file());
-  backup.plan(read_held(to), file);
-  BackupReport report = backup.run(options.dry_run ? nullptr : &to);
-  report.created = is_new;
-  if (is_new) {
-    to.file().sync_all();
-    io::rename_file(path, file);
-    io::sync_directory(file.parent_path());
-  }
+  report.created = true;
   return report;
 }
 

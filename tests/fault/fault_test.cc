@@ -108,7 +108,9 @@ class Trial {
     make_work();
     before_ = held_after_reopening();
     make_work();
+    if (scenario_.held_besides != nullptr) before_besides_ = scenario_.held_besides(directory());
     attempt({.at = 0});
+    if (scenario_.held_besides != nullptr) after_besides_ = scenario_.held_besides(directory());
     if (fs::exists(Session(directory()).file))
       exported_ = testing::read_file(Session(directory()).file);
     after_ = held_after_reopening();
@@ -147,11 +149,16 @@ class Trial {
       expect_right_code(fault, outcome, result.is_hit);
       expect_no_leftovers(session, fault, outcome);
       if (scenario_.only_reads) expect_untouched();
+      if (scenario_.held_besides != nullptr) {
+        expect_besides(outcome.succeeded);
+        scenario_.run(session);
+      }
       if (session.store) check_handle(session, outcome, hit_pack_flush, expected);
       watching_lost_writes() = nullptr;
     }
     EXPECT_EQ(open_files(), files_before) << "descriptors leaked";
     if (lost) lost->take_away();
+    if (scenario_.held_besides != nullptr) expect_besides(true);
     check_reopened(std::move(expected), lose_catalog);
     return result;
   }
@@ -221,8 +228,15 @@ class Trial {
     // Names cannot be removed while that fails.
     if (fault.kind == Kind::kEio || fault.kind == Kind::kEnospc) return;
     for (const auto& entry : fs::directory_iterator(work_)) {
-      EXPECT_FALSE(entry.path().filename().string().starts_with(".cairn-export")) << entry;
+      const std::string name = entry.path().filename().string();
+      EXPECT_FALSE(name.starts_with(".cairn-export") || name.ends_with(".partial")) << entry;
     }
+  }
+
+  void expect_besides(bool is_done) const {
+    const State held = scenario_.held_besides(directory());
+    EXPECT_TRUE(held == after_besides_ || (!is_done && held == before_besides_))
+        << "another state in the scenario's own file";
   }
 
   /// The handle goes on, or is poisoned as documented; reading goes on unless LMDB gave up.
@@ -295,6 +309,8 @@ class Trial {
   fs::path work_;
   State before_;
   State after_;
+  State before_besides_;
+  State after_besides_;
   testing::Bytes exported_;  // what the scenario writes besides
 };
 

@@ -90,6 +90,27 @@ void prepare_rotten(const fs::path& directory) {
   testing::flip_byte(directory / "pack", place + 5);
 }
 
+constexpr std::string_view kBackup = "backup";
+
+// A backup of an older state than the store's.
+void prepare_backed_up(const fs::path& directory) {
+  prepare_store(directory);
+  Store store(directory);
+  store.backup(directory / kBackup);
+  store.remove(std::vector{store.find_by_name("b")->id});
+  store.save(state_numbered(5), {.name = "d"});
+}
+
+State held_by_backup(const fs::path& directory) {
+  const fs::path restored = directory.parent_path() / "restored";
+  fs::create_directory(restored);
+  fs::copy_file(directory / kBackup, restored / "pack");
+  Store::repair(restored);
+  State state = state_of(Store(restored));
+  fs::remove_all(restored);
+  return state;
+}
+
 void begin_nothing(Session&) {}
 
 void begin_open(Session& session) {
@@ -208,6 +229,17 @@ std::vector<Scenario> make_scenarios() {
        .begin = begin_loading,
        .run = [](Session& s) { write_safetensors(*s.checkpoint, s.file); },
        .only_reads = true},
+      {.name = "backup",
+       .prepare = prepare_store,
+       .begin = begin_reading,
+       .run = [](Session& s) { s.store->backup(s.file); },
+       .only_reads = true},
+      {.name = "backup again",
+       .prepare = prepare_backed_up,
+       .begin = begin_reading,
+       .run = [](Session& s) { s.store->backup(s.directory / kBackup); },
+       .only_reads = true,
+       .held_besides = held_by_backup},
       {.name = "open for writing",
        .prepare = prepare_store,
        .begin = begin_nothing,

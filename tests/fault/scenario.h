@@ -53,6 +53,9 @@ struct Scenario {
   bool only_reads = false;
   /// Whether a failure leaves a store that only `Store::repair` opens.
   bool needs_repair = false;
+  /// What a file of the scenario's own holds: the state before or the one after, and that one when
+  /// the operation runs again.
+  State (*held_besides)(const std::filesystem::path& directory) = nullptr;
 };
 
 const std::vector<Scenario>& scenarios();
