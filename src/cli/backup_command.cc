@@ -10,7 +10,7 @@ namespace cairn::cli {
 namespace {
 
 void print_json(const BackupReport& report, bool dry_run, Output& output) {
-  Json object;
+  Json object = new_document();
   object["dry_run"] = dry_run;
   object["ok"] = report.lost.empty();
   object["created"] = report.created;

@@ -63,7 +63,8 @@ Command cat_command() {
           .examples =
               "cairn cat runs/a latest model/weight > weight.bin\n"
               "cairn cat runs/a latest model/weight --npy > weight.npy",
-          .run = run};
+          .run = run,
+          .has_json = false};
 }
 
 }  // namespace cairn::cli

@@ -24,12 +24,9 @@ constexpr std::array<Option, 5> kCommonOptions{{
     {.name = "--help", .help = "Show this page."},
 }};
 
-const Option* find_option(const Command& command, std::string_view name) {
-  const auto named = [&](const Option& option) { return option.name == name; };
-  const auto own = std::find_if(command.options.begin(), command.options.end(), named);
-  if (own != command.options.end()) return &*own;
-  const auto common = std::find_if(kCommonOptions.begin(), kCommonOptions.end(), named);
-  return common != kCommonOptions.end() ? &*common : nullptr;
+bool applies(const Option& option, const Command& command) {
+  if (option.name == "--json") return command.has_json;
+  return command.has_store || (option.name != "--wait" && option.name != "--allow-network-fs");
 }
 
 [[noreturn]] void fail(const Command& command, const std::string& message) {
@@ -38,9 +35,9 @@ const Option* find_option(const Command& command, std::string_view name) {
 }
 
 [[noreturn]] void fail_unknown_option(const Command& command, std::string_view name) {
+  const std::vector<Option> options = options_of(command);
   std::vector<std::string_view> names;
-  for (const Option& option : command.options) names.push_back(option.name);
-  for (const Option& option : kCommonOptions) names.push_back(option.name);
+  for (const Option& option : options) names.push_back(option.name);
   const std::string_view meant = nearest(name, names);
   fail(command, "unknown option " + quote(name) +
                     (meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
@@ -52,8 +49,17 @@ std::span<const Option> common_options() {
   return kCommonOptions;
 }
 
+std::vector<Option> options_of(const Command& command) {
+  std::vector<Option> options = command.options;
+  for (const Option& option : kCommonOptions) {
+    if (applies(option, command)) options.push_back(option);
+  }
+  return options;
+}
+
 Invocation::Invocation(const Command& command, std::span<const std::string> words)
     : command_(command) {
+  const std::vector<Option> options = options_of(command);
   std::vector<std::string> positional;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
@@ -70,8 +76,9 @@ Invocation::Invocation(const Command& command, std::span<const std::string> word
     std::string_view name = std::string_view(word).substr(0, equals);
     if (name == "-h") name = "--help";
     if (name == "-q") name = "--quiet";
-    const Option* option = find_option(command, name);
-    if (option == nullptr) fail_unknown_option(command, name);
+    const auto option = std::find_if(options.begin(), options.end(),
+                                     [&](const Option& o) { return o.name == name; });
+    if (option == options.end()) fail_unknown_option(command, name);
     std::vector<std::string>& values = options_[option->name];
     if (option->value.empty()) {
       if (equals != std::string::npos) fail(command, fmt::format("{} takes no value", name));

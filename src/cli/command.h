@@ -43,6 +43,8 @@ struct Command {
   std::vector<Option> options;
   std::string_view examples;  ///< Lines as they are typed.
   ExitCode (*run)(const Invocation& invocation, Output& output);
+  bool has_json = true;   ///< Prints JSON with --json.
+  bool has_store = true;  ///< Opens one.
 };
 
 /// What the user asked for, checked against the command's tables.
@@ -76,7 +78,10 @@ class Invocation {
   std::map<std::string_view, std::vector<std::string>> arguments_;
 };
 
-/// Options that every command has.
+/// The command's own options, then those that all commands share, where they mean something.
+std::vector<Option> options_of(const Command& command);
+
+/// Options that all commands share.
 std::span<const Option> common_options();
 
 /// A whole number in a range, for the option or word that `what` names. Errors: UsageError.

@@ -9,7 +9,8 @@ namespace cairn::cli {
 namespace {
 
 void print_json(const CompactReport& report, Output& output) {
-  Json object;
+  Json object = new_document();
+  object["dry_run"] = false;
   object["pack_bytes_before"] = json_of(report.pack_bytes_before);
   object["pack_bytes"] = json_of(report.pack_bytes);
   object["allocated_bytes_before"] = json_of(report.allocated_bytes_before);
@@ -38,7 +39,7 @@ void print_text(const CompactReport& report, Output& output) {
 void print_dry_run(const StoreStats& stats, bool as_json, Output& output) {
   const std::uint64_t free = stats.free_bytes - stats.held_back_bytes;
   if (as_json) {
-    Json object;
+    Json object = new_document();
     object["dry_run"] = true;
     object["free_bytes"] = json_of(free);
     object["held_back_bytes"] = json_of(stats.held_back_bytes);

@@ -12,11 +12,11 @@
 namespace cairn::cli {
 namespace {
 
-std::vector<std::string_view> options_of(const Command& command) {
+std::string option_names(const Command& command) {
+  const std::vector<Option> options = options_of(command);
   std::vector<std::string_view> names;
-  for (const Option& option : command.options) names.push_back(option.name);
-  for (const Option& option : common_options()) names.push_back(option.name);
-  return names;
+  for (const Option& option : options) names.push_back(option.name);
+  return fmt::format("{}", fmt::join(names, " "));
 }
 
 std::string command_names() {
@@ -40,8 +40,7 @@ _cairn() {{
 )",
                                    command_names());
   for (const Command& command : all_commands()) {
-    script += fmt::format("    {}) options=\"{}\" ;;\n", command.name,
-                          fmt::join(options_of(command), " "));
+    script += fmt::format("    {}) options=\"{}\" ;;\n", command.name, option_names(command));
   }
   script += fmt::format(R"(    help) COMPREPLY=($(compgen -W "{}" -- "$word")); return ;;
   esac
@@ -49,12 +48,16 @@ _cairn() {{
     COMPREPLY=($(compgen -W "$options" -- "$word"))
     return
   fi
+  local name
   if [[ $COMP_CWORD -gt 2 && -e ${{COMP_WORDS[2]}}/pack ]]; then
-    local names
-    names=$(cairn ls --quiet --names "${{COMP_WORDS[2]}}" 2>/dev/null)
-    COMPREPLY=($(IFS=$'\n'; compgen -W "latest"$'\n'"$names" -- "$word"))
+    # Not by compgen -W, which would run what a name holds in $(...).
+    while IFS= read -r name; do
+      [[ $name == "$word"* ]] && COMPREPLY+=("$name")
+    done < <(echo latest; cairn ls --quiet --names -- "${{COMP_WORDS[2]}}" 2>/dev/null)
   fi
-  COMPREPLY+=($(compgen -f -- "$word"))
+  while IFS= read -r name; do
+    COMPREPLY+=("$name")
+  done < <(compgen -f -- "$word")
 }}
 complete -o filenames -F _cairn cairn
 )",
@@ -79,16 +82,50 @@ std::string zsh_text(std::string_view text) {
   return escaped;
 }
 
+// What stands for an argument in zsh.
+std::string_view zsh_action(std::string_view argument) {
+  constexpr std::pair<std::string_view, std::string_view> kActions[] = {
+      {"STORE", "_files -/"},      {"SRC", "_files -/"},           {"DST", "_files -/"},
+      {"DIR", "_files -/"},        {"CKPT", "_cairn_checkpoints"}, {"A", "_cairn_checkpoints"},
+      {"B", "_cairn_checkpoints"}, {"SHELL", "(bash zsh fish)"},   {"TENSOR", ""}};
+  for (const auto& [name, action] : kActions) {
+    if (name == argument) return action;
+  }
+  return "_files";
+}
+
+std::string zsh_command(const Command& command) {
+  std::string script = fmt::format("    {})\n      _arguments -s", command.name);
+  for (const Option& option : options_of(command)) {
+    const bool takes_value = !option.value.empty();
+    std::string spec = fmt::format("{}{}{}[{}]", option.repeats ? "*" : "", option.name,
+                                   takes_value ? "=" : "", zsh_text(option.help));
+    if (takes_value) spec += fmt::format(":{}:", zsh_text(option.value));
+    script += " \\\n        " + single_quoted(spec);
+  }
+  std::size_t position = 0;
+  for (const Argument& argument : command.arguments) {
+    const std::string place = argument.repeats ? "*" : std::to_string(++position);
+    script +=
+        " \\\n        " + single_quoted(fmt::format("{}:{}:{}", place, zsh_text(argument.name),
+                                                    zsh_action(argument.name)));
+  }
+  return script + " ;;\n";
+}
+
 std::string zsh_completion() {
   std::string script = R"zsh(#compdef cairn
 # zsh completion of cairn; put it as _cairn into a directory of $fpath.
 _cairn_checkpoints() {
   local -a names
-  names=(latest ${(f)" $(cairn ls-- quiet-- names $ { words[2] } 2 > / dev / null) "})
-                                                  compadd -
-                                                  a names _files} _cairn() {
-  local - a commands commands = () ";
-      for (const Command& command : all_commands()) {
+  names=(latest ${(f)"$(cairn ls --quiet --names -- ${words[2]} 2>/dev/null)"})
+  compadd -a names
+}
+_cairn() {
+  local -a commands
+  commands=(
+)zsh";
+  for (const Command& command : all_commands()) {
     script += "    " +
               single_quoted(fmt::format("{}:{}", command.name, zsh_text(command.summary))) + "\n";
   }
@@ -102,26 +139,8 @@ _cairn_checkpoints() {
   (( CURRENT-- ))
   case $command in
 )zsh";
-  for (const Command& command : all_commands()) {
-    script += fmt::format("    {})\n      _arguments -s", command.name);
-    for (const auto options : {std::span<const Option>(command.options), common_options()}) {
-      for (const Option& option : options) {
-        std::string spec =
-            fmt::format("{}{}[{}]", option.repeats ? "*" : "", option.name, zsh_text(option.help));
-        if (!option.value.empty()) spec += fmt::format(":{}:", zsh_text(option.value));
-        script += " \\\n        " + single_quoted(spec);
-      }
-    }
-    const bool has_store = !command.arguments.empty() && command.arguments.front().name != "SHELL";
-    if (has_store) {
-      script += " \\\n        '1:store:_files -/' '*:checkpoint:_cairn_checkpoints'";
-    } else if (!command.arguments.empty()) {
-      script += " \\\n        '1:shell:(bash zsh fish)'";
-    }
-    script += " ;;\n";
-  }
-  script += "  esac\n}\n_cairn \"$@\"\n";
-  return script;
+  for (const Command& command : all_commands()) script += zsh_command(command);
+  return script + "  esac\n}\n_cairn \"$@\"\n";
 }
 
 std::string fish_completion() {
@@ -129,7 +148,7 @@ std::string fish_completion() {
       "# fish completion of cairn; put it as cairn.fish into ~/.config/fish/completions.\n"
       "function __cairn_checkpoints\n"
       "  set -l words (commandline -opc)\n"
-      "  test (count $words) -ge 3; and cairn ls --quiet --names $words[3] 2>/dev/null\n"
+      "  test (count $words) -ge 3; and cairn ls --quiet --names -- $words[3] 2>/dev/null\n"
       "  echo latest\n"
       "end\n";
   for (const Command& command : all_commands()) {
@@ -137,12 +156,10 @@ std::string fish_completion() {
                           command.name, single_quoted(command.summary));
     const std::string condition =
         single_quoted(fmt::format("__fish_seen_subcommand_from {}", command.name));
-    for (const auto options : {std::span<const Option>(command.options), common_options()}) {
-      for (const Option& option : options) {
-        script +=
-            fmt::format("complete -c cairn -n {} -l {} {}-d {}\n", condition, option.name.substr(2),
-                        option.value.empty() ? "" : "-x ", single_quoted(option.help));
-      }
+    for (const Option& option : options_of(command)) {
+      script +=
+          fmt::format("complete -c cairn -n {} -l {} {}-d {}\n", condition, option.name.substr(2),
+                      option.value.empty() ? "" : "-x ", single_quoted(option.help));
     }
     for (const Argument& argument : command.arguments) {
       if (argument.name != "CKPT") continue;
@@ -179,7 +196,9 @@ Command completion_command() {
           .examples =
               "source <(cairn completion bash)\n"
               "cairn completion fish > ~/.config/fish/completions/cairn.fish",
-          .run = run};
+          .run = run,
+          .has_json = false,
+          .has_store = false};
 }
 
 }  // namespace cairn::cli

@@ -26,15 +26,15 @@ bool is_there(const Store& to, const Checkpoint& source) {
   return same_contents(source, to.open(known->id));
 }
 
-struct Progress {
-  Json copied = Json::array();
+struct Copied {
+  Json copies = Json::array();
   std::uint64_t was_there = 0;
 };
 
 void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation, Output& output,
-              Progress& progress) {
+              Copied& copied) {
   if (is_there(to, source)) {
-    ++progress.was_there;
+    ++copied.was_there;
     return;
   }
   const auto copy = [&] {
@@ -45,10 +45,9 @@ void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation,
   if (invocation.has("--json")) {
     Json object = json_of(result.saved);
     object["new_bytes"] = json_of(result.new_bytes);
-    progress.copied.push_back(std::move(object));
+    copied.copies.push_back(std::move(object));
     return;
   }
-  progress.copied.push_back(json_of(result.saved.id));
   output.line(fmt::format("copied {} as {}: {}, of which {} new", printable(source.info().name),
                           result.saved.id, human_bytes(result.saved.logical_bytes),
                           human_bytes(result.new_bytes)));
@@ -56,13 +55,13 @@ void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation,
 
 // Oldest first, so that the copy's order is the original's.
 void copy_all(const Store& from, std::vector<CheckpointInfo> wanted, Store& to,
-              const Invocation& invocation, Output& output, Progress& progress) {
+              const Invocation& invocation, Output& output, Copied& copied) {
   std::sort(wanted.begin(), wanted.end(), [](const CheckpointInfo& a, const CheckpointInfo& b) {
     return a.sequence < b.sequence;
   });
   for (const CheckpointInfo& info : wanted) {
     copy_one(expecting_checkpoints([&] { return from.open(info.id); }), to, invocation, output,
-             progress);
+             copied);
   }
 }
 
@@ -74,14 +73,18 @@ void copy_all(const Store& from, std::vector<CheckpointInfo> wanted, Store& to,
     std::reverse(infos.begin(), infos.end());
     for (const CheckpointInfo& info : infos) {
       if (!seen.insert(info.id).second) continue;
-      Progress progress;
+      Copied copied;
       try {
-        copy_one(from.open(info.id), to, invocation, output, progress);
+        copy_one(from.open(info.id), to, invocation, output, copied);
       } catch (const Error& error) {
         if (error.code() != ErrorCode::kNotFound) throw;  // deleted before its turn came
       }
       if (invocation.has("--json")) {
-        for (const Json& object : progress.copied) output.line(to_text(object));
+        for (const Json& copy : copied.copies) {
+          Json object = new_document();
+          object.update(copy);
+          output.line(to_text(object));
+        }
       }
       output.flush();
     }
@@ -100,15 +103,15 @@ ExitCode run(const Invocation& invocation, Output& output) {
   Store to = open_named(invocation.argument("DST"), invocation, output, /*create=*/true);
   if (invocation.has("--follow")) follow(from, to, invocation, output, {});
 
-  Progress progress;
-  copy_all(from, wanted, to, invocation, output, progress);
+  Copied copied;
+  copy_all(from, wanted, to, invocation, output, copied);
   if (invocation.has("--json")) {
-    Json object;
-    object["copied"] = std::move(progress.copied);
-    object["already_there"] = json_of(progress.was_there);
+    Json object = new_document();
+    object["copied"] = std::move(copied.copies);
+    object["already_there"] = json_of(copied.was_there);
     output.line(to_text(object));
-  } else if (progress.was_there > 0) {
-    output.line(fmt::format("{} already there", count_of(progress.was_there, "checkpoint")));
+  } else if (copied.was_there > 0) {
+    output.line(fmt::format("{} already there", count_of(copied.was_there, "checkpoint")));
   }
   return kDone;
 }

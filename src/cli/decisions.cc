@@ -29,7 +29,7 @@ void add_rows(std::span<const RetentionDecision> decisions, std::string_view ver
 }  // namespace
 
 void print_plan_json(const RetentionPlan& plan, bool dry_run, Output& output) {
-  Json object;
+  Json object = new_document();
   object["dry_run"] = dry_run;
   object["kept"] = decisions_json(plan.kept);
   object["deleted"] = decisions_json(plan.deleted);

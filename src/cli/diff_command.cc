@@ -164,7 +164,7 @@ Json tensor_json(const TensorInfo& tensor) {
 
 void print_json(const Checkpoint& a, const Checkpoint& b, const Difference& difference,
                 Output& output) {
-  Json object;
+  Json object = new_document();
   object["a"] = json_of(a.info().id);
   object["b"] = json_of(b.info().id);
   object["added"] = Json::array();

@@ -40,7 +40,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const auto tensors = recoverable.empty() ? checkpoint.tensors() : checkpoint.tensors(recoverable);
   for (const TensorInfo& tensor : tensors) bytes += tensor.bytes;
   if (invocation.has("--json")) {
-    Json object;
+    Json object = new_document();
     object["id"] = json_of(info.id);
     object["name"] = info.name;
     object["file"] = files.front().native();

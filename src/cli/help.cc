@@ -121,11 +121,9 @@ std::string help_page(const Command& command) {
     page += "\n";
   }
   entries.clear();
-  for (const auto options : {std::span<const Option>(command.options), common_options()}) {
-    for (const Option& option : options) {
-      entries.emplace_back(option_usage(option),
-                           std::string(option.help) + (option.repeats ? " Repeatable." : ""));
-    }
+  for (const Option& option : options_of(command)) {
+    entries.emplace_back(option_usage(option),
+                         std::string(option.help) + (option.repeats ? " Repeatable." : ""));
   }
   page += "Options:\n";
   append_entries(page, entries);

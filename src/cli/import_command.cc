@@ -48,7 +48,7 @@ RetentionCallback keep_newest(int count) {
 void print(const SaveResult& result, const Invocation& invocation, Output& output) {
   const CheckpointInfo& saved = result.saved;
   if (invocation.has("--json")) {
-    Json object = json_of(saved);
+    Json object = document_of(saved);
     object["new_bytes"] = json_of(result.new_bytes);
     object["new_chunks"] = json_of(result.new_chunks);
     Json deleted = Json::array();

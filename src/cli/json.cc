@@ -66,6 +66,16 @@ Json json_of(const MetaValue::Map& map) {
   return object;
 }
 
+Json new_document() {
+  return {{"json_version", kJsonVersion}};
+}
+
+Json document_of(const CheckpointInfo& checkpoint) {
+  Json document = new_document();
+  document.update(json_of(checkpoint));
+  return document;
+}
+
 Json json_of(const CheckpointInfo& checkpoint) {
   Json object;
   object["id"] = json_of(checkpoint.id);

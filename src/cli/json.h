@@ -20,6 +20,11 @@ namespace cairn::cli {
 
 using Json = nlohmann::ordered_json;
 
+/// Of docs/json.md: grows when a field goes or comes to mean something else, not when one is added.
+inline constexpr int kJsonVersion = 1;
+/// What is printed by itself, or as an element of the list that is: begins with the version.
+Json new_document();
+
 Json json_of(std::uint64_t number);
 Json json_of(std::int64_t number);
 Json json_of(double number);
@@ -29,6 +34,8 @@ Json json_of(const MetaValue::Map& map);
 /// The object that stands for a checkpoint wherever one is printed.
 Json json_of(const CheckpointInfo& checkpoint);
 Json json_of(std::span<const CheckpointInfo> checkpoints);
+/// The same as a document.
+Json document_of(const CheckpointInfo& checkpoint);
 Json json_of(const Damage& damage);
 Json json_of(std::span<const Damage> damages);
 

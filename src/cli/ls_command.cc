@@ -39,7 +39,7 @@ void print_json(std::span<const CheckpointInfo> checkpoints, std::span<const std
                 Output& output) {
   std::string separator = "[";
   for (std::size_t i = 0; i < checkpoints.size(); ++i) {
-    Json object = json_of(checkpoints[i]);
+    Json object = document_of(checkpoints[i]);
     object["recoverables"] = checkpoints[i].recoverables;
     object["freed_bytes"] = i < freed.size() ? json_of(freed[i]) : Json();
     output.write(separator + to_text(object));

@@ -2,12 +2,14 @@
 #include "commands.h"
 #include "help.h"
 #include "interrupt.h"
+#include "json.h"
 #include "text.h"
 
 #include <cairn/error.h>
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -60,13 +62,23 @@ ExitCode show_help(std::span<const std::string> words, Output& output) {
   return kDone;
 }
 
+void print_version(std::span<const std::string> words, Output& output) {
+  if (std::find(words.begin(), words.end(), "--json") == words.end()) {
+    output.line("cairn " CAIRN_VERSION);
+    return;
+  }
+  Json object = new_document();
+  object["version"] = CAIRN_VERSION;
+  output.line(to_text(object));
+}
+
 // Options of every command may also stand before it; they are moved behind it.
 ExitCode dispatch(std::vector<std::string> words, Output& output) {
   std::size_t at = 0;
   while (at < words.size() && words[at].starts_with('-')) {
     if (words[at] == "--help" || words[at] == "-h") return show_help({}, output);
     if (words[at] == "--version" || words[at] == "-V") {
-      output.line("cairn " CAIRN_VERSION);
+      print_version(words, output);
       return kDone;
     }
     at += words[at] == "--wait" ? 2 : 1;

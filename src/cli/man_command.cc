@@ -89,7 +89,9 @@ Command man_command() {
           .examples =
               "cairn man | man -l -\n"
               "cairn man > /usr/local/share/man/man1/cairn.1",
-          .run = run};
+          .run = run,
+          .has_json = false,
+          .has_store = false};
 }
 
 }  // namespace cairn::cli

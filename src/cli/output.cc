@@ -124,6 +124,22 @@ void print_error(std::string_view message) {
   write_all(STDERR_FILENO, "cairn: " + printable(message) + "\n");
 }
 
+// Text gives way where it is widest; numbers never do.
+void Table::fit(std::vector<std::size_t>& widths, std::size_t columns) const {
+  constexpr std::size_t kNarrowest = 8;
+  std::size_t total = 2 * (widths.size() - 1);
+  for (const std::size_t width : widths) total += width;
+  for (; total > columns; --total) {
+    std::size_t* widest = nullptr;
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      if (columns_[i].align == Align::kRight || widths[i] <= kNarrowest) continue;
+      if (widest == nullptr || widths[i] >= *widest) widest = &widths[i];
+    }
+    if (widest == nullptr) return;
+    --*widest;
+  }
+}
+
 void Table::print(Output& output) const {
   std::vector<std::size_t> widths;
   for (const Column& column : columns_) widths.push_back(display_width(column.heading));
@@ -132,17 +148,13 @@ void Table::print(Output& output) const {
       widths[i] = std::max(widths[i], display_width(row[i]));
     }
   }
-  std::size_t before_last = 0;
-  for (std::size_t i = 0; i + 1 < widths.size(); ++i) before_last += widths[i] + 2;
+  if (output.terminal_columns() > 0) fit(widths, output.terminal_columns());
 
   const auto compose = [&](const auto& cell_of) {
     std::string text;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
       const bool last = i + 1 == columns_.size();
-      std::string cell(cell_of(i));
-      if (last && output.terminal_columns() > before_last + 8) {
-        cell = cut_to_width(cell, output.terminal_columns() - before_last);
-      }
+      const std::string cell = cut_to_width(cell_of(i), widths[i]);
       const std::string padding(widths[i] - std::min(widths[i], display_width(cell)), ' ');
       if (columns_[i].align == Align::kRight) {
         text += padding + cell;

@@ -63,7 +63,7 @@ class Output {
 /// One line for stderr: "cairn: MESSAGE".
 void print_error(std::string_view message);
 
-/// Rows under headings, columns aligned, the last one cut at the terminal's edge.
+/// Rows under headings, columns aligned; on a terminal as wide as that, with text cut.
 class Table {
  public:
   enum class Align { kLeft, kRight };
@@ -78,6 +78,8 @@ class Table {
   void print(Output& output) const;
 
  private:
+  void fit(std::vector<std::size_t>& widths, std::size_t columns) const;
+
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };

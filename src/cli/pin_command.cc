@@ -16,7 +16,9 @@ ExitCode set_pinned(const Invocation& invocation, Output& output, bool pinned) {
   expecting_checkpoints([&] { store.set_pinned(ids_of(checkpoints), pinned); });
   for (CheckpointInfo& checkpoint : checkpoints) checkpoint.pinned = pinned;
   if (invocation.has("--json")) {
-    output.line(to_text(json_of(checkpoints)));
+    Json list = Json::array();
+    for (const CheckpointInfo& checkpoint : checkpoints) list.push_back(document_of(checkpoint));
+    output.line(to_text(list));
     return kDone;
   }
   for (const CheckpointInfo& checkpoint : checkpoints) {

@@ -41,7 +41,7 @@ std::string missing(std::span<const std::uint64_t> ids,
 }
 
 void print_json(const RepairReport& report, bool dry_run, Output& output) {
-  Json object;
+  Json object = new_document();
   object["ok"] = report.remaining.empty();
   object["dry_run"] = dry_run;
   object["changed"] = report.changed;

@@ -19,7 +19,7 @@ void print_json(const SalvageReport& report, Output& output) {
     object["why"] = loss.why;
     lost.push_back(std::move(object));
   }
-  Json object;
+  Json object = new_document();
   object["ok"] = report.lost.empty();
   object["by_scan"] = report.by_scan;
   object["saved"] = json_of(std::span<const CheckpointInfo>(report.saved));

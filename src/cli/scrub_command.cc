@@ -133,7 +133,7 @@ std::optional<std::int64_t> rate_of(const Invocation& invocation) {
 }
 
 void print_json(const Totals& totals, Output& output) {
-  Json object;
+  Json object = new_document();
   object["ok"] = totals.damaged.empty();
   object["passes"] = json_of(totals.passes);
   object["chunks"] = json_of(totals.chunks);

@@ -45,8 +45,7 @@ constexpr std::int64_t kSlowFlushNs = 50'000'000;
 /// Of the pack, and two of the catalog.
 constexpr int kFlushesOfASave = 3;
 
-// ---- the kill loop
-// -------------------------------------------------------------------------------
+// ---- the kill loop ------------------------------------------------------------------------------
 
 std::vector<std::byte> bytes_of(std::uint64_t step, int tensor) {
   std::vector<std::byte> bytes(kTensorBytes);
@@ -211,8 +210,7 @@ KillReport run_kill_loop(const DiskCheck& disk, int kills, const StoreOptions& o
   return report;
 }
 
-// ---- the verdict
-// ---------------------------------------------------------------------------------
+// ---- the verdict --------------------------------------------------------------------------------
 
 struct Result {
   std::vector<DiskFinding> findings{};
@@ -252,7 +250,7 @@ std::string_view verdict_of(const Result& result, const std::vector<std::string>
 
 void print_json(const Result& result, Output& output) {
   const auto advice = advice_of(result);
-  Json object;
+  Json object = new_document();
   object["verdict"] = verdict_of(result, advice);
   object["advice"] = advice;
   object["findings"] = Json::array();

@@ -18,6 +18,7 @@ namespace {
 struct Detail {
   bool chunks = false;
   bool stats = false;
+  bool tensors_only = false;  // in text
 };
 
 /// What a tensor's elements are like, or why they cannot be read.
@@ -77,7 +78,7 @@ Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, const D
 // The object piece by piece: a checkpoint may have a million tensors.
 ExitCode print_json(const Checkpoint& checkpoint, const Detail& detail, Output& output) {
   bool damaged = false;
-  std::string head = to_text(json_of(checkpoint.info()));
+  std::string head = to_text(document_of(checkpoint.info()));
   head.pop_back();
   output.write(head + R"(,"recoverables":[)");
   std::string separator;
@@ -119,7 +120,53 @@ void add_stats(const Stats& stats, std::vector<std::string>& cells) {
   }
 }
 
+// True when one of them is damaged.
+bool print_tensors(const Checkpoint& checkpoint, std::span<const TensorInfo> tensors,
+                   const Detail& detail, Output& output) {
+  if (tensors.empty()) return false;
+  bool damaged = false;
+  const auto name_of = [&](const TensorInfo& tensor) {
+    return detail.tensors_only ? printable(tensor.recoverable) + "/" + printable(tensor.key)
+                               : "  " + printable(tensor.key);
+  };
+  std::vector<Table::Column> columns = {{detail.tensors_only ? "TENSOR" : "  TENSOR"},
+                                        {"DTYPE"},
+                                        {"SHAPE"},
+                                        {"SIZE", Table::Align::kRight}};
+  if (detail.stats) {
+    for (const std::string_view heading : {"MIN", "MEAN", "MAX", "NAN", "INF"}) {
+      columns.push_back({heading, Table::Align::kRight});
+    }
+  }
+  if (detail.chunks) columns.push_back({"CHUNKS"});
+  Table table(std::move(columns));
+  for (const TensorInfo& tensor : tensors) {
+    std::vector<std::string> cells = {name_of(tensor), std::string(to_string(tensor.dtype)),
+                                      shape_text(tensor.shape), human_bytes(tensor.bytes)};
+    if (detail.stats) {
+      const Stats stats = stats_of(checkpoint, tensor);
+      if (!stats.damage.empty()) output.note(stats.damage);
+      damaged |= !stats.damage.empty();
+      add_stats(stats, cells);
+    }
+    if (detail.chunks) {
+      std::string digests;
+      const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
+      for (const ChunkInfo& chunk : checkpoint.chunks(position.value())) {
+        digests += (digests.empty() ? "" : " ") + chunk.digest;
+      }
+      cells.push_back(std::move(digests));
+    }
+    table.add(std::move(cells));
+  }
+  table.print(output);
+  return damaged;
+}
+
 ExitCode print_text(const Checkpoint& checkpoint, const Detail& detail, Output& output) {
+  if (detail.tensors_only) {
+    return print_tensors(checkpoint, checkpoint.tensors(), detail, output) ? kDamageFound : kDone;
+  }
   bool damaged = false;
   const CheckpointInfo& info = checkpoint.info();
   output.line(output.styled(fmt::format("checkpoint {} ({})", info.id, printable(info.name)),
@@ -137,38 +184,7 @@ ExitCode print_text(const Checkpoint& checkpoint, const Detail& detail, Output& 
     output.line("");
     output.line(output.styled("recoverable " + printable(recoverable), Style::kHeading));
     print_map(checkpoint.values(recoverable), output);
-    const auto tensors = checkpoint.tensors(recoverable);
-    if (tensors.empty()) continue;
-    std::vector<Table::Column> columns = {
-        {"  TENSOR"}, {"DTYPE"}, {"SHAPE"}, {"SIZE", Table::Align::kRight}};
-    if (detail.stats) {
-      for (const std::string_view heading : {"MIN", "MEAN", "MAX", "NAN", "INF"}) {
-        columns.push_back({heading, Table::Align::kRight});
-      }
-    }
-    if (detail.chunks) columns.push_back({"CHUNKS"});
-    Table table(std::move(columns));
-    for (const TensorInfo& tensor : tensors) {
-      std::vector<std::string> cells = {"  " + printable(tensor.key),
-                                        std::string(to_string(tensor.dtype)),
-                                        shape_text(tensor.shape), human_bytes(tensor.bytes)};
-      if (detail.stats) {
-        const Stats stats = stats_of(checkpoint, tensor);
-        if (!stats.damage.empty()) output.note(stats.damage);
-        damaged |= !stats.damage.empty();
-        add_stats(stats, cells);
-      }
-      if (detail.chunks) {
-        std::string digests;
-        const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
-        for (const ChunkInfo& chunk : checkpoint.chunks(position.value())) {
-          digests += (digests.empty() ? "" : " ") + chunk.digest;
-        }
-        cells.push_back(std::move(digests));
-      }
-      table.add(std::move(cells));
-    }
-    table.print(output);
+    damaged |= print_tensors(checkpoint, checkpoint.tensors(recoverable), detail, output);
   }
   return damaged ? kDamageFound : kDone;
 }
@@ -179,7 +195,10 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Checkpoint checkpoint = expecting_checkpoints([&] { return store.open(info.id); });
   const auto print = invocation.has("--json") ? print_json : print_text;
   return print(checkpoint,
-               {.chunks = invocation.has("--chunks"), .stats = invocation.has("--stats")}, output);
+               {.chunks = invocation.has("--chunks"),
+                .stats = invocation.has("--stats"),
+                .tensors_only = invocation.has("--tensors")},
+               output);
 }
 
 }  // namespace
@@ -193,13 +212,15 @@ Command show_command() {
               "and the largest of the finite elements, and how many are NaN or infinite. Then a "
               "damaged tensor is told, and the exit code is 3.",
           .arguments = {kStoreArgument, {.name = "CKPT", .help = kCkptHelp}},
-          .options = {{.name = "--stats",
+          .options = {{.name = "--tensors",
+                       .help = "Only the table of tensors, under the names that cat takes."},
+                      {.name = "--stats",
                        .help = "Also what the elements are like; reads and verifies all."},
                       {.name = "--chunks", .help = "Also the digests of each tensor's chunks."},
                       kAssumeNoWriter},
           .examples =
               "cairn show runs/a latest\n"
-              "cairn show runs/a latest --stats\n"
+              "cairn show runs/a latest --tensors --stats\n"
               "cairn show runs/a epoch-3 --json | jq '.recoverables[].tensors[].name'",
           .run = run};
 }

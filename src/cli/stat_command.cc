@@ -15,7 +15,7 @@ double dedup_ratio(const StoreStats& stats) {
 }
 
 void print_json(const StoreStats& stats, Output& output) {
-  Json object;
+  Json object = new_document();
   object["uuid"] = stats.uuid;
   object["format_version"] = json_of(stats.format_version);
   object["sequence"] = json_of(stats.sequence);

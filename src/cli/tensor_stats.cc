@@ -27,6 +27,15 @@ class Accumulator {
     }
   }
 
+  /// Complex numbers have no order: only what is not finite is counted.
+  void add_complex(double real, double imaginary) {
+    if (std::isnan(real) || std::isnan(imaginary)) {
+      ++stats_.nan_count;
+    } else if (std::isinf(real) || std::isinf(imaginary)) {
+      ++stats_.infinity_count;
+    }
+  }
+
   TensorStats result() const {
     TensorStats result = stats_;
     if (stats_.finite_count > 0) {
@@ -123,6 +132,23 @@ double decode_e8m0fnu(std::uint32_t bits) {
                      : std::ldexp(1.0, static_cast<int>(bits) - 127);
 }
 
+template <typename T>
+void add_all_complex(std::span<const std::byte> bytes, Accumulator& accumulator) {
+  for (std::size_t at = 0; at + 2 * sizeof(T) <= bytes.size(); at += 2 * sizeof(T)) {
+    T parts[2];
+    std::memcpy(parts, bytes.data() + at, sizeof parts);
+    accumulator.add_complex(static_cast<double>(parts[0]), static_cast<double>(parts[1]));
+  }
+}
+
+void add_all_complex_f16(std::span<const std::byte> bytes, Accumulator& accumulator) {
+  for (std::size_t at = 0; at + 4 <= bytes.size(); at += 4) {
+    std::uint16_t parts[2];
+    std::memcpy(parts, bytes.data() + at, sizeof parts);
+    accumulator.add_complex(decode_f16(parts[0]), decode_f16(parts[1]));
+  }
+}
+
 using AddAll = void (*)(std::span<const std::byte>, Accumulator&);
 
 AddAll adder_of(DType dtype) {
@@ -163,8 +189,11 @@ AddAll adder_of(DType dtype) {
     case DType::kF8E8M0FNU:
       return add_all_of_8_bits<decode_e8m0fnu>;
     case DType::kC32:
+      return add_all_complex_f16;
     case DType::kC64:
+      return add_all_complex<float>;
     case DType::kC128:
+      return add_all_complex<double>;
     case DType::kF6E2M3:
     case DType::kF6E3M2:
     case DType::kF4E2M1:

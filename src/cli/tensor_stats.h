@@ -18,8 +18,8 @@ struct TensorStats {
   double mean = 0;
 };
 
-/// Reads a tensor, verified and in bounded memory, and describes it. Nothing for complex and packed
-/// dtypes. Integers beyond 2^53 are rounded. Errors: damaged; truncated; io.
+/// Reads a tensor, verified and in bounded memory, and describes it: of complex numbers, which have
+/// no order, only what is not finite. Nothing for packed dtypes. Integers beyond 2^53 are rounded. Errors: damaged; truncated; io.
 std::optional<TensorStats> tensor_stats(const Checkpoint& checkpoint, std::size_t tensor);
 
 }  // namespace cairn::cli

@@ -62,7 +62,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const VerifyReport report = verify_or_explain(invocation, output);
   for (const std::string& note : report.notes) output.note("note: " + note);
   if (invocation.has("--json")) {
-    Json object;
+    Json object = new_document();
     object["ok"] = report.ok;
     object["checkpoints"] = json_of(report.checkpoints);
     object["chunks"] = json_of(report.chunks);

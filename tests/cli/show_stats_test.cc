@@ -72,9 +72,29 @@ TEST_F(ShowStats, KnowsSmallFloats) {
   expect(2, 2, 2);
 }
 
-TEST_F(ShowStats, SaysNothingOfComplexNumbers) {
-  save(DType::kC64, 1, bytes_of<float>({1, 2}));
+TEST_F(ShowStats, CountsWhatIsNotFiniteOfComplexNumbers) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  save(DType::kC64, 4, bytes_of<float>({1, 2, NAN, kInfinity, 0, -kInfinity, 3, NAN}));
+  EXPECT_EQ(stats().at("min"), nullptr);
+  EXPECT_EQ(stats().at("nan_count"), 2);
+  EXPECT_EQ(stats().at("infinity_count"), 1);
+  save(DType::kC128, 1, bytes_of<double>({NAN, 0}));
+  EXPECT_EQ(stats().at("nan_count"), 1);
+  save(DType::kC32, 2, bytes_of<std::uint16_t>({0x7c00, 0, 0x3c00, 0x7e00}));
+  EXPECT_EQ(stats().at("nan_count"), 1);
+  EXPECT_EQ(stats().at("infinity_count"), 1);
+}
+
+TEST_F(ShowStats, SaysNothingOfPackedNumbers) {
+  save(DType::kF4E2M1, 2, bytes_of<std::uint8_t>({0x12}));
   EXPECT_EQ(stats(), nullptr);
+}
+
+TEST_F(ShowStats, PrintsOneTableUnderTheNamesThatCatTakes) {
+  save(DType::kBool, 2, bytes_of<std::uint8_t>({0, 1}));
+  EXPECT_EQ(done({"show", store_, "a", "--tensors", "--stats"}).out,
+            "TENSOR   DTYPE  SHAPE  SIZE  MIN  MEAN  MAX  NAN  INF\n"
+            "model/t  bool   [2]     2 B    0   0.5    1    0    0\n");
 }
 
 TEST_F(ShowStats, OfTensorsWithoutFiniteElementsHasNoRange) {

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <spawn.h>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <sys/wait.h>
@@ -112,6 +113,20 @@ class ToolTest : public ::testing::Test {
     arguments.insert(arguments.end(), options.begin(), options.end());
     const ToolResult result = done(arguments);
     return result.code == 0 ? result.json() : nlohmann::json();
+  }
+
+  /// As the overview lists them.
+  std::vector<std::string> all_commands() {
+    std::vector<std::string> commands;
+    std::istringstream lines(done({"--help"}).out);
+    bool inside = false;
+    for (std::string line; std::getline(lines, line);) {
+      if (inside && line.empty()) break;
+      if (inside) commands.push_back(line.substr(2, line.find(' ', 2) - 2));
+      inside = inside || line == "Commands:";
+    }
+    EXPECT_GE(commands.size(), 21U);
+    return commands;
   }
 
   std::vector<std::string> names() {
