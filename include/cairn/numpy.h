@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cairn/checkpoint.h>
+#include <cairn/progress.h>
 
 #include <filesystem>
 #include <string>
@@ -20,6 +21,7 @@ std::string npy_header(const TensorInfo& tensor);
 struct NumpyExportOptions {
   std::string recoverable = {};  ///< Only this one, keys as they are. Empty: all.
   bool overwrite = true;         ///< Replace an existing file.
+  ProgressCallback progress = {};
 };
 
 /// Writes tensors of a checkpoint as a .npz file, verified, in bounded memory.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cairn/checkpoint.h>
+#include <cairn/progress.h>
 #include <cairn/state.h>
 
 #include <cstdint>
@@ -25,6 +26,7 @@ RecoverableState read_safetensors(const std::filesystem::path& file, std::string
 struct SafetensorsExportOptions {
   std::string recoverable = {};  ///< Only this one, keys as they are. Empty: all.
   bool overwrite = true;         ///< Replace an existing file.
+  ProgressCallback progress = {};
 };
 
 /// Writes tensors of a checkpoint as a safetensors file, verified, in bounded memory.

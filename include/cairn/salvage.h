@@ -14,6 +14,7 @@ namespace cairn {
 struct SalvageOptions {
   bool allow_network_file_system = false;
   LogCallback log = {};
+  ProgressCallback progress = {};  ///< Of reading everything twice: to check it, and to copy it.
 };
 
 /// A checkpoint that could not be taken over whole.

@@ -73,6 +73,9 @@ struct SaveOptions {
   /// Deletes a checkpoint of the same name in the same commit. Its pin passes to the new one.
   bool replace = false;
   RetentionCallback retention = {};
+  /// Of all bytes, which are hashed first, and of those that are new, which are written then. The
+  /// total counts all as new.
+  ProgressCallback progress = {};
 };
 
 /// How a checkpoint of another store is taken in.
@@ -153,6 +156,7 @@ struct RepairOptions {
   bool allow_network_file_system = false;
   std::chrono::milliseconds busy_timeout{0};
   LogCallback log = {};
+  ProgressCallback progress = {};  ///< Of the check of what is stored.
 };
 
 struct RepairReport {

@@ -119,8 +119,17 @@ void ExportFile::publish() {
   io::sync_directory(destination_.parent_path());
 }
 
-TensorReader::TensorReader(const Checkpoint& checkpoint)
-    : checkpoint_(checkpoint), buffer_(kBatchBytes) {}
+TensorReader::TensorReader(const Checkpoint& checkpoint, ProgressCallback progress,
+                           std::uint64_t total_bytes)
+    : checkpoint_(checkpoint),
+      progress_(std::move(progress)),
+      done_{.total_bytes = total_bytes},
+      buffer_(kBatchBytes) {}
+
+void TensorReader::tell(std::uint64_t more) {
+  done_.done_bytes += more;
+  if (progress_) progress_(done_);
+}
 
 std::size_t TensorReader::batch_end(std::span<const std::size_t> tensors, std::size_t begin) const {
   std::uint64_t bytes = 0;

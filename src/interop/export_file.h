@@ -11,6 +11,7 @@
 #include "io/file.h"
 
 #include <cairn/checkpoint.h>
+#include <cairn/progress.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -72,7 +73,9 @@ class ExportFile {
 /// chunk where that is larger.
 class TensorReader {
  public:
-  explicit TensorReader(const Checkpoint& checkpoint);
+  /// `total_bytes` are those of all tensors that it will read, for `progress`.
+  explicit TensorReader(const Checkpoint& checkpoint, ProgressCallback progress = {},
+                        std::uint64_t total_bytes = 0);
 
   /// Calls `see(position in `tensors`, bytes)` with the bytes of each tensor in order, an empty one
   /// not at all. `tensors` are positions in `Checkpoint::tensors()`. Errors: damaged; io.
@@ -84,19 +87,23 @@ class TensorReader {
         const std::uint64_t bytes = bytes_of(tensors[begin]);
         const std::uint64_t piece_bytes = prepare_pieces(tensors[begin]);
         for (std::uint64_t done = 0; done < bytes; done += piece_bytes) {
-          see(begin, read_piece(tensors[begin], done, piece_bytes));
+          const auto piece = read_piece(tensors[begin], done, piece_bytes);
+          see(begin, piece);
+          tell(piece.size());
         }
         ++begin;
         continue;
       }
       for (const LoadTarget& target : read_batch(tensors.subspan(begin, end - begin))) {
         if (!target.out.empty()) see(begin, std::span<const std::byte>(target.out));
+        tell(target.out.size());
         ++begin;
       }
     }
   }
 
  private:
+  void tell(std::uint64_t more);
   std::uint64_t bytes_of(std::size_t tensor) const { return checkpoint_.tensors()[tensor].bytes; }
   /// The end of the tensors that are read together; `begin` when the first is large.
   std::size_t batch_end(std::span<const std::size_t> tensors, std::size_t begin) const;
@@ -107,6 +114,8 @@ class TensorReader {
                                         std::uint64_t piece_bytes);
 
   const Checkpoint& checkpoint_;
+  ProgressCallback progress_;
+  Progress done_;
   io::AlignedBuffer buffer_;
   std::vector<LoadTarget> batch_;
 };

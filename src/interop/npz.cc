@@ -35,7 +35,9 @@ void write_npz(const Checkpoint& checkpoint, const std::filesystem::path& path,
       zip.append(std::as_bytes(std::span(header)));
     }
   };
-  interop::TensorReader(checkpoint)
+  std::uint64_t total_bytes = 0;
+  for (const std::size_t position : positions) total_bytes += checkpoint.tensors()[position].bytes;
+  interop::TensorReader(checkpoint, options.progress, total_bytes)
       .for_each_piece(positions, [&](std::size_t i, std::span<const std::byte> bytes) {
         begin_up_to(i + 1);
         zip.append(bytes);

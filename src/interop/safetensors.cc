@@ -408,7 +408,9 @@ void write_safetensors(const Checkpoint& checkpoint, const std::filesystem::path
   interop::check_recoverable(checkpoint, options.recoverable);
   const bool prefixed = interop::needs_recoverable(checkpoint, options.recoverable);
   std::vector<Outgoing> outgoing = lay_out(checkpoint, options, prefixed);
-  interop::TensorReader reader(checkpoint);
+  std::uint64_t total_bytes = 0;
+  for (const Outgoing& one : outgoing) total_bytes += checkpoint.tensors()[one.tensor].bytes;
+  interop::TensorReader reader(checkpoint, options.progress, total_bytes);
   write_file(checkpoint, file, outgoing, metadata_of(checkpoint, options, prefixed), reader)
       .publish();
 }
@@ -445,7 +447,7 @@ std::vector<std::filesystem::path> write_sharded_safetensors(
   }
   index.metadata.insert_or_assign(std::string(interop::kTotalSizeKey), MetaValue(total_bytes));
 
-  interop::TensorReader reader(checkpoint);
+  interop::TensorReader reader(checkpoint, options.progress, total_bytes);
   std::vector<ExportFile> files;
   for (std::size_t i = 0; i < count; ++i) {
     const auto part = std::span(outgoing).subspan(begins[i], begins[i + 1] - begins[i]);

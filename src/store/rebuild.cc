@@ -223,7 +223,8 @@ std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
 
 }  // namespace
 
-std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index) {
+std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index,
+                                       const std::function<void(std::uint64_t bytes)>& seen) {
   std::vector<DamagedChunk> damaged;
   std::mutex mutex;
   pack::ChunkReader reader;
@@ -231,6 +232,9 @@ std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format:
     const std::lock_guard lock(mutex);
     damaged.push_back({.chunk = i, .message = error.what()});
   };
+  if (seen) {
+    reader.use = [&](std::size_t, std::span<const std::byte> plain) { seen(plain.size()); };
+  }
   std::vector<pack::ChunkRead> reads;
   reads.reserve(index.chunks.size());
   for (std::size_t i = 0; i < index.chunks.size(); ++i) {

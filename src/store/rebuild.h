@@ -10,6 +10,7 @@
 #include <cairn/store.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -61,6 +62,7 @@ struct DamagedChunk {
   std::size_t chunk = 0;  // position in the index
   std::string message{};
 };
-std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index);
+std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format::Index& index,
+                                       const std::function<void(std::uint64_t bytes)>& seen = {});
 
 }  // namespace cairn::store

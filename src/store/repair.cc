@@ -266,7 +266,7 @@ class Repair {
   }
 
   void check_checkpoints(const pack::PackFile& pack) {
-    const VerifyReport contents = verify_contents(pack, data_end_, rows_);
+    const VerifyReport contents = verify_contents(pack, data_end_, rows_, options_.progress);
     std::set<std::uint64_t> damaged;
     for (const Damage& damage : contents.damaged) {
       for (const DamagedTensor& touched : damage.touches) damaged.insert(touched.checkpoint_id);

@@ -12,6 +12,7 @@
 #include <cairn/salvage.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <set>
@@ -75,6 +76,11 @@ class Salvage {
           "been deleted before");
       all = found_by_scan(pack_);
     }
+    for (const Found& found : all) {
+      if (!found.index) continue;
+      for (const format::ChunkRef& chunk : found.index->chunks)
+        total_bytes_ += 2 * chunk.plain_bytes;
+    }
     // Oldest first, so that the order stays.
     for (const Found& found : all) take_over(found);
     std::reverse(report_.saved.begin(), report_.saved.end());
@@ -101,10 +107,16 @@ class Salvage {
     return all;
   }
 
+  void tell(std::uint64_t more) {
+    if (!options_.progress) return;
+    options_.progress({.done_bytes = done_bytes_ += more, .total_bytes = total_bytes_});
+  }
+
   void take_over(const Found& found) {
     std::string why = found.error;
     if (found.index) {
-      const auto damaged = check_chunks(pack_, *found.index);
+      const auto damaged =
+          check_chunks(pack_, *found.index, [this](std::uint64_t bytes) { tell(bytes); });
       if (!damaged.empty()) why = damaged.front().message;
     }
     if (!why.empty()) {
@@ -119,9 +131,11 @@ class Salvage {
                              .name = free_name(found.name),
                              .created_unix_ns = index.created_unix_ns};
     for (const format::ChunkRef& chunk : index.chunks) {
-      checkpoint.chunks.push_back(
-          {.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
-           .fill = [this, &chunk](std::span<std::byte> out) { pack_.read_chunk(chunk, out); }});
+      checkpoint.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
+                                   .fill = [this, &chunk](std::span<std::byte> out) {
+                                     pack_.read_chunk(chunk, out);
+                                     tell(out.size());
+                                   }});
     }
     CheckpointInfo saved = to_->writer().commit({.add = &checkpoint}).saved;
     if (found.pinned) {
@@ -153,6 +167,8 @@ class Salvage {
   pack::PackFile pack_;
   std::shared_ptr<StoreHandle> to_;
   std::set<std::string> names_;
+  std::atomic<std::uint64_t> done_bytes_{0};
+  std::uint64_t total_bytes_ = 0;
   SalvageReport report_;
 };
 

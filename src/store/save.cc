@@ -9,6 +9,8 @@
 
 #include <cairn/error.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -51,6 +53,10 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
   checkpoint.chunks.resize(planned.size());
   std::uint64_t bytes = 0;
   for (const PlannedChunk& chunk : planned) bytes += chunk.plain_bytes;
+  const auto done = std::make_shared<std::atomic<std::uint64_t>>(0);
+  const auto tell = [done, total = 2 * bytes, progress = options.progress](std::uint64_t more) {
+    if (progress) progress({.done_bytes = *done += more, .total_bytes = total});
+  };
   const auto hash = [&](std::size_t i) {
     thread_local io::AlignedBuffer buffer;
     const PlannedChunk& chunk = planned[i];
@@ -59,11 +65,13 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
     const format::ChunkId id = base::xxh3_128(plain);
     ChunkContent& content = checkpoint.chunks[i];
     content.key = {.id = id, .plain_bytes = chunk.plain_bytes};
-    content.fill = [&chunk, id](std::span<std::byte> out) {
+    content.fill = [&chunk, id, tell](std::span<std::byte> out) {
       fill(chunk, out);
       require_unchanged(out, id, chunk.pieces.front().tensor->key);
+      tell(out.size());
     };
     if (visit) visit(chunk, content, plain);
+    tell(chunk.plain_bytes);
   };
   base::parallel_for(planned.size(), hash, bytes < kSmallStateBytes ? 1 : base::worker_count());
   return taken;

@@ -345,9 +345,12 @@ void add_tensors_in(const CheckpointRow& row, const format::Index& index, std::u
 }
 
 VerifyReport verify_contents(const pack::PackFile& pack, std::uint64_t data_end,
-                             std::span<const catalog::CheckpointRow> rows) {
+                             std::span<const catalog::CheckpointRow> rows,
+                             const ProgressCallback& progress) {
   VerifyReport report;
-  ContentsCheck(pack, data_end, rows, report).run({});
+  ContentsCheck check(pack, data_end, rows, report);
+  check.report_to(progress);
+  check.run({});
   report.ok = report.damaged.empty();
   return report;
 }

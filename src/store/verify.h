@@ -35,6 +35,7 @@ void add_tensors_in(const catalog::CheckpointRow& row, const format::Index& inde
 
 /// The part of it that needs no catalog: indexes and chunks of the given checkpoints.
 VerifyReport verify_contents(const pack::PackFile& pack, std::uint64_t data_end,
-                             std::span<const catalog::CheckpointRow> rows);
+                             std::span<const catalog::CheckpointRow> rows,
+                             const ProgressCallback& progress = {});
 
 }  // namespace cairn::store
