@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "interrupt.h"
 #include "json.h"
 #include "meter.h"
 #include "session.h"
@@ -52,10 +53,11 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   BackupReport report;
   {
+    const Interrupts interrupts;
     Meter meter(output, "copying");
     report = store.backup(file, {.keep_deleted = invocation.has("--keep-deleted"),
                                  .dry_run = dry_run,
-                                 .progress = meter.callback()});
+                                 .progress = meter.interruptible()});
   }
   if (invocation.has("--json")) {
     print_json(report, dry_run, output);

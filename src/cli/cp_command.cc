@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "decisions.h"
 #include "json.h"
 #include "meter.h"
 #include "reference.h"
@@ -10,13 +11,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <set>
 #include <thread>
 
 namespace cairn::cli {
 namespace {
 
-constexpr std::chrono::seconds kPollInterval{2};
+constexpr std::chrono::milliseconds kPollInterval{500};
 
 // A copy that was made before is left alone, so that a command that was interrupted can be given
 // again.
@@ -26,8 +28,70 @@ bool is_there(const Store& to, const Checkpoint& source) {
   return same_contents(source, to.open(known->id));
 }
 
+/// What would be copied, and what it would take the place of.
+struct Plan {
+  std::vector<CheckpointInfo> copies{};
+  std::vector<RetentionDecision> replaced{};
+  std::uint64_t was_there = 0;
+};
+
+Plan plan_copies(const Store& from, std::span<const CheckpointInfo> wanted, const Store* to,
+                 bool replace) {
+  Plan plan;
+  for (const CheckpointInfo& info : wanted) {
+    const Checkpoint source = expecting_checkpoints([&] { return from.open(info.id); });
+    if (to != nullptr && is_there(*to, source)) {
+      ++plan.was_there;
+      continue;
+    }
+    const auto known = to != nullptr ? to->find_by_name(info.name) : std::nullopt;
+    if (known && !replace) {
+      throw Failure(kFailed, fmt::format("the store has another checkpoint named {} (id {}); "
+                                         "--replace would delete it",
+                                         quote(info.name), known->id));
+    }
+    if (known) plan.replaced.push_back({*known, "replaced under its name"});
+    plan.copies.push_back(info);
+  }
+  return plan;
+}
+
+ExitCode dry_run(const Store& from, std::span<const CheckpointInfo> wanted,
+                 const Invocation& invocation, Output& output) {
+  const std::string& directory = invocation.argument("DST");
+  std::optional<Store> to;
+  try {
+    to.emplace(open_named_for_reading(directory, invocation, output));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;  // it would be made
+  }
+  const Plan plan = plan_copies(from, wanted, to ? &*to : nullptr, invocation.has("--replace"));
+  if (invocation.has("--json")) {
+    Json object = new_document();
+    object["dry_run"] = true;
+    object["copied"] = json_of(std::span<const CheckpointInfo>(plan.copies));
+    object["deleted"] = decisions_json(plan.replaced);
+    object["already_there"] = json_of(plan.was_there);
+    output.line(to_text(object));
+    return kDone;
+  }
+  for (const CheckpointInfo& info : plan.copies) {
+    output.line(
+        fmt::format("would copy {}: {}", printable(info.name), human_bytes(info.logical_bytes)));
+  }
+  for (const RetentionDecision& one : plan.replaced) {
+    output.line(fmt::format("would delete {} ({}): {}", one.checkpoint.id,
+                            printable(one.checkpoint.name), one.rule));
+  }
+  if (plan.was_there > 0) {
+    output.line(fmt::format("{} already there", count_of(plan.was_there, "checkpoint")));
+  }
+  return kDone;
+}
+
 struct Copied {
   Json copies = Json::array();
+  Json replaced = Json::array();
   std::uint64_t was_there = 0;
 };
 
@@ -41,24 +105,34 @@ void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation,
     Meter meter(output, "copying " + printable(source.info().name));
     return to.copy(source, {.replace = invocation.has("--replace"), .progress = meter.callback()});
   };
+  const auto replaced = to.find_by_name(source.info().name);
   const SaveResult result = copy();
   if (invocation.has("--json")) {
     Json object = json_of(result.saved);
     object["new_bytes"] = json_of(result.new_bytes);
     copied.copies.push_back(std::move(object));
+    if (replaced) copied.replaced.push_back(decision_json({*replaced, "replaced under its name"}));
     return;
   }
   output.line(fmt::format("copied {} as {}: {}, of which {} new", printable(source.info().name),
                           result.saved.id, human_bytes(result.saved.logical_bytes),
                           human_bytes(result.new_bytes)));
+  if (replaced) {
+    output.line(fmt::format("deleted {} ({}): replaced under its name", replaced->id,
+                            printable(replaced->name)));
+  }
 }
 
-// Oldest first, so that the copy's order is the original's.
-void copy_all(const Store& from, std::vector<CheckpointInfo> wanted, Store& to,
+// So that the copy's order is the original's.
+std::vector<CheckpointInfo> oldest_first(std::vector<CheckpointInfo> checkpoints) {
+  std::sort(
+      checkpoints.begin(), checkpoints.end(),
+      [](const CheckpointInfo& a, const CheckpointInfo& b) { return a.sequence < b.sequence; });
+  return checkpoints;
+}
+
+void copy_all(const Store& from, std::span<const CheckpointInfo> wanted, Store& to,
               const Invocation& invocation, Output& output, Copied& copied) {
-  std::sort(wanted.begin(), wanted.end(), [](const CheckpointInfo& a, const CheckpointInfo& b) {
-    return a.sequence < b.sequence;
-  });
   for (const CheckpointInfo& info : wanted) {
     copy_one(expecting_checkpoints([&] { return from.open(info.id); }), to, invocation, output,
              copied);
@@ -98,8 +172,12 @@ ExitCode run(const Invocation& invocation, Output& output) {
   }
   const Store from = open_named_for_reading(invocation.argument("SRC"), invocation, output);
   const std::vector<CheckpointInfo> all = from.checkpoints();
-  const std::vector<CheckpointInfo> wanted =
-      invocation.has_argument("CKPT") ? find_checkpoints(all, invocation.arguments("CKPT")) : all;
+  if (invocation.has("--follow") && invocation.has("--dry-run")) {
+    throw UsageError("cp: --follow copies what is not there yet; there is nothing to say of it");
+  }
+  const std::vector<CheckpointInfo> wanted = oldest_first(
+      invocation.has_argument("CKPT") ? find_checkpoints(all, invocation.arguments("CKPT")) : all);
+  if (invocation.has("--dry-run")) return dry_run(from, wanted, invocation, output);
   Store to = open_named(invocation.argument("DST"), invocation, output, /*create=*/true);
   if (invocation.has("--follow")) follow(from, to, invocation, output, {});
 
@@ -107,7 +185,9 @@ ExitCode run(const Invocation& invocation, Output& output) {
   copy_all(from, wanted, to, invocation, output, copied);
   if (invocation.has("--json")) {
     Json object = new_document();
+    object["dry_run"] = false;
     object["copied"] = std::move(copied.copies);
+    object["deleted"] = std::move(copied.replaced);
     object["already_there"] = json_of(copied.was_there);
     output.line(to_text(object));
   } else if (copied.was_there > 0) {
@@ -133,7 +213,8 @@ Command cp_command() {
                        .help = "Go on copying what is saved, until stopped; with --json, one line "
                                "for each."},
                       {.name = "--replace",
-                       .help = "Replace another checkpoint of the same name instead of failing."}},
+                       .help = "Replace another checkpoint of the same name instead of failing."},
+                      {.name = "--dry-run", .help = "Say what would be copied; change nothing."}},
           .examples =
               "cairn cp runs/a /mnt/backup/a\n"
               "cairn cp runs/a best-models best:min:loss\n"

@@ -8,16 +8,6 @@
 namespace cairn::cli {
 namespace {
 
-Json decisions_json(std::span<const RetentionDecision> decisions) {
-  Json list = Json::array();
-  for (const RetentionDecision& decision : decisions) {
-    Json object = json_of(decision.checkpoint);
-    object["rule"] = decision.rule;
-    list.push_back(std::move(object));
-  }
-  return list;
-}
-
 void add_rows(std::span<const RetentionDecision> decisions, std::string_view verdict,
               Table& table) {
   for (const RetentionDecision& decision : decisions) {
@@ -27,6 +17,18 @@ void add_rows(std::span<const RetentionDecision> decisions, std::string_view ver
 }
 
 }  // namespace
+
+Json decision_json(const RetentionDecision& decision) {
+  Json object = json_of(decision.checkpoint);
+  object["rule"] = decision.rule;
+  return object;
+}
+
+Json decisions_json(std::span<const RetentionDecision> decisions) {
+  Json list = Json::array();
+  for (const RetentionDecision& decision : decisions) list.push_back(decision_json(decision));
+  return list;
+}
 
 void print_plan_json(const RetentionPlan& plan, bool dry_run, Output& output) {
   Json object = new_document();

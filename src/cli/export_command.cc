@@ -1,5 +1,7 @@
 #include "commands.h"
+#include "interrupt.h"
 #include "json.h"
+#include "meter.h"
 #include "reference.h"
 #include "session.h"
 #include "text.h"
@@ -26,14 +28,19 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const CheckpointInfo info = find_checkpoint(store.checkpoints(), invocation.argument("CKPT"));
   const Checkpoint checkpoint = expecting_checkpoints([&] { return store.open(info.id); });
   std::vector<std::filesystem::path> files{file};
-  if (as_npz) {
-    write_npz(checkpoint, file, {.recoverable = recoverable});
-  } else if (shard_mib) {
-    files =
-        write_sharded_safetensors(checkpoint, file, static_cast<std::uint64_t>(*shard_mib) << 20,
-                                  {.recoverable = recoverable});
-  } else {
-    write_safetensors(checkpoint, file, {.recoverable = recoverable});
+  {
+    const Interrupts interrupts;
+    Meter meter(output, "writing");
+    const SafetensorsExportOptions options{.recoverable = recoverable,
+                                           .progress = meter.interruptible()};
+    if (as_npz) {
+      write_npz(checkpoint, file, {.recoverable = recoverable, .progress = meter.interruptible()});
+    } else if (shard_mib) {
+      files = write_sharded_safetensors(checkpoint, file,
+                                        static_cast<std::uint64_t>(*shard_mib) << 20, options);
+    } else {
+      write_safetensors(checkpoint, file, options);
+    }
   }
 
   std::uint64_t bytes = 0;

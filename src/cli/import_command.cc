@@ -1,6 +1,8 @@
 #include "commands.h"
+#include "decisions.h"
 #include "json.h"
 #include "meta_option.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 #include "yaml_value.h"
@@ -13,8 +15,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
 
 namespace cairn::cli {
 namespace {
@@ -36,34 +42,71 @@ auto blaming_the_import(const std::filesystem::path& store, const Call& call) {
   }
 }
 
-RetentionCallback keep_newest(int count) {
-  return [count](std::span<const CheckpointInfo> checkpoints) {
-    std::vector<std::uint64_t> ids;
-    const RetentionPlan plan = plan_retention(checkpoints, {.num_to_keep = count});
-    for (const RetentionDecision& decision : plan.deleted) ids.push_back(decision.checkpoint.id);
-    return ids;
-  };
-}
+/// What a save deletes, and by which rule.
+class Deletions {
+ public:
+  Deletions(const Invocation& invocation, std::string name)
+      : replaces_(invocation.has("--replace") && !name.empty()),
+        name_(std::move(name)),
+        keep_(invocation.number("--keep", 1, std::numeric_limits<int>::max())) {}
 
-void print(const SaveResult& result, const Invocation& invocation, Output& output) {
+  /// Of the checkpoints before the save.
+  void look_for_replaced(std::span<const CheckpointInfo> checkpoints) {
+    for (const CheckpointInfo& info : checkpoints) {
+      if (replaces_ && info.name == name_) decisions_.push_back({info, "replaced under its name"});
+    }
+  }
+
+  /// Of those after it. Returns their ids.
+  std::vector<std::uint64_t> look_beyond_newest(std::span<const CheckpointInfo> checkpoints) {
+    std::vector<std::uint64_t> ids;
+    if (!keep_) return ids;
+    const RetentionPlan plan =
+        plan_retention(checkpoints, {.num_to_keep = static_cast<int>(*keep_)});
+    for (const RetentionDecision& decision : plan.deleted) {
+      ids.push_back(decision.checkpoint.id);
+      decisions_.push_back({decision.checkpoint, fmt::format("not among the newest {}", *keep_)});
+    }
+    return ids;
+  }
+
+  RetentionCallback callback() {
+    if (!keep_) return {};
+    return [this](std::span<const CheckpointInfo> all) { return look_beyond_newest(all); };
+  }
+
+  std::span<const RetentionDecision> decisions() const { return decisions_; }
+
+  void print(bool dry_run, Output& output) const {
+    for (const RetentionDecision& one : decisions_) {
+      output.line(fmt::format("{} {} ({}): {}", dry_run ? "would delete" : "deleted",
+                              one.checkpoint.id, printable(one.checkpoint.name), one.rule));
+    }
+  }
+
+ private:
+  bool replaces_;
+  std::string name_;
+  std::optional<std::int64_t> keep_;
+  std::vector<RetentionDecision> decisions_;
+};
+
+void print(const SaveResult& result, const Deletions& deletions, const Invocation& invocation,
+           Output& output) {
   const CheckpointInfo& saved = result.saved;
   if (invocation.has("--json")) {
     Json object = document_of(saved);
+    object["dry_run"] = false;
     object["new_bytes"] = json_of(result.new_bytes);
     object["new_chunks"] = json_of(result.new_chunks);
-    Json deleted = Json::array();
-    for (const std::uint64_t id : result.deleted) deleted.push_back(json_of(id));
-    object["deleted"] = std::move(deleted);
+    object["deleted"] = decisions_json(deletions.decisions());
     output.line(to_text(object));
     return;
   }
   output.line(fmt::format("saved checkpoint {} ({}): {}, {}, of which {} new", saved.id,
                           printable(saved.name), count_of(saved.tensors, "tensor"),
                           human_bytes(saved.logical_bytes), human_bytes(result.new_bytes)));
-  if (!result.deleted.empty()) {
-    output.line(fmt::format("deleted {}: {}", count_of(result.deleted.size(), "checkpoint"),
-                            fmt::join(result.deleted, ", ")));
-  }
+  deletions.print(false, output);
 }
 
 struct Import {
@@ -110,27 +153,97 @@ Import read_import(const std::string& file, const Invocation& invocation, Output
   return {{read_safetensors(path, std::move(recoverable))}};
 }
 
+std::uint64_t bytes_of(const TensorInput& tensor) {
+  std::uint64_t bits = bits_per_element(tensor.dtype);
+  for (const std::int64_t dimension : tensor.shape) bits *= static_cast<std::uint64_t>(dimension);
+  return bits / 8;
+}
+
+/// What would be saved and deleted. Opens for reading, if there is a store.
+ExitCode dry_run(const Import& import, Deletions deletions, const Invocation& invocation,
+                 Output& output) {
+  std::vector<CheckpointInfo> checkpoints;
+  try {
+    checkpoints = open_for_reading(invocation, output).checkpoints();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;  // it would be made
+  }
+  if (!invocation.has("--replace")) {
+    for (const CheckpointInfo& info : checkpoints) {
+      if (info.name != import.name) continue;
+      throw Failure(kFailed, fmt::format("a checkpoint named {} exists (id {}); choose another "
+                                         "name, or give --replace",
+                                         quote(info.name), info.id));
+    }
+  }
+  deletions.look_for_replaced(checkpoints);
+  for (const RetentionDecision& replaced : deletions.decisions()) {
+    std::erase_if(checkpoints,
+                  [&](const CheckpointInfo& info) { return info.id == replaced.checkpoint.id; });
+  }
+  CheckpointInfo coming{.name = import.name};
+  for (const CheckpointInfo& info : checkpoints) {
+    coming.id = std::max(coming.id, info.id + 1);
+    coming.sequence = std::max(coming.sequence, info.sequence + 1);
+  }
+  checkpoints.insert(checkpoints.begin(), std::move(coming));
+  deletions.look_beyond_newest(checkpoints);
+
+  std::uint64_t tensors = 0;
+  std::uint64_t bytes = 0;
+  for (const RecoverableState& recoverable : import.state) {
+    tensors += recoverable.tensors.size();
+    for (const TensorInput& tensor : recoverable.tensors) bytes += bytes_of(tensor);
+  }
+  if (invocation.has("--json")) {
+    Json object = new_document();
+    object["dry_run"] = true;
+    object["name"] = import.name;
+    object["tensors"] = json_of(tensors);
+    object["logical_bytes"] = json_of(bytes);
+    object["deleted"] = decisions_json(deletions.decisions());
+    output.line(to_text(object));
+    return kDone;
+  }
+  output.line(fmt::format("would save {}: {}, {}",
+                          import.name.empty() ? "a checkpoint" : printable(import.name),
+                          count_of(tensors, "tensor"), human_bytes(bytes)));
+  deletions.print(true, output);
+  return kDone;
+}
+
 ExitCode run(const Invocation& invocation, Output& output) {
   const std::string& file = invocation.argument("FILE");
-  SaveOptions options{.meta = parse_metadata(invocation.values("--meta")),
-                      .name = invocation.value("--name").value_or(""),
-                      .replace = invocation.has("--replace")};
-  if (const auto count = invocation.number("--keep", 1, std::numeric_limits<int>::max())) {
-    options.retention = keep_newest(static_cast<int>(*count));
-  }
+  const Metadata meta = parse_metadata(invocation.values("--meta"));
+  const auto name = invocation.value("--name");
+  invocation.number("--keep", 1, std::numeric_limits<int>::max());
   // Before the store is opened: a file that cannot be read creates nothing.
   const std::string& directory = invocation.argument("STORE");
   Import import =
       blaming_the_import(directory, [&] { return read_import(file, invocation, output); });
-  for (const auto& [key, value] : options.meta) import.meta.set(key, value);
-  options.meta = std::move(import.meta);
-  if (options.name.empty()) options.name = std::move(import.name);
+  for (const auto& [key, value] : meta) import.meta.set(key, value);
+  if (name) import.name = *name;
+  Deletions deletions(invocation, import.name);
+  if (invocation.has("--dry-run")) {
+    return dry_run(import, std::move(deletions), invocation, output);
+  }
+
   Store store = open_for_writing(invocation, output, true);
   if (store.open_report().created) {
     output.note("created the store " + store.directory().native());
   }
-  print(blaming_the_import(directory, [&] { return store.save(import.state, options); }),
-        invocation, output);
+  // The writer's lock is held: what is found here is still so when it is done.
+  deletions.look_for_replaced(store.checkpoints());
+  const auto save = [&] {
+    Meter meter(output, "saving");
+    return store.save(import.state, {.meta = import.meta,
+                                     .name = import.name,
+                                     .replace = invocation.has("--replace"),
+                                     .retention = deletions.callback(),
+                                     .progress = meter.callback()});
+  };
+  const SaveResult result = blaming_the_import(directory, save);
+  print(result, deletions, invocation, output);
   return kDone;
 }
 
@@ -154,7 +267,7 @@ Command import_command() {
           .arguments = {kStoreArgument, {.name = "FILE", .help = "The file or directory to read."}},
           .options = {{.name = "--name",
                        .value = "NAME",
-                       .help = "Name of the checkpoint; without it one is made from the id."},
+                       .help = "Name of the checkpoint; made from the id unless given."},
                       {.name = "--as",
                        .value = "RECOVERABLE",
                        .help = "Recoverable that gets the tensors; model unless given."},
@@ -171,7 +284,9 @@ Command import_command() {
                        .help = "In the same commit, delete all but the newest N checkpoints and "
                                "those that are pinned."},
                       {.name = "--replace",
-                       .help = "In the same commit, delete the checkpoint that has the name."}},
+                       .help = "In the same commit, delete the checkpoint that has the name."},
+                      {.name = "--dry-run",
+                       .help = "Say what would be saved and deleted; change nothing."}},
           .examples =
               "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
               "cairn import runs/a model.safetensors --keep 3 --json\n"

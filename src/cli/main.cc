@@ -72,6 +72,36 @@ void print_version(std::span<const std::string> words, Output& output) {
   output.line(to_text(object));
 }
 
+void require_common_option(std::string_view word) {
+  const std::string_view name = word.substr(0, word.find('='));
+  std::vector<std::string_view> names = {"-q", "--version"};
+  for (const Option& option : common_options()) names.push_back(option.name);
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  const std::string_view meant = nearest(name, names);
+  throw UsageError("unknown option " + quote(name) + " before the command" +
+                   (meant.empty() ? "" : fmt::format("; did you mean {}?", meant)));
+}
+
+void replace_all(std::string& text, std::string_view what, std::string_view with) {
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at)) {
+    text.replace(at, what.size(), with);
+    at += with.size();
+  }
+}
+
+// The library names its options as in C++: "open with `assume_no_writer`", "or set replace:".
+std::string in_words_of_the_tool(std::string message) {
+  for (const Command& command : all_commands()) {
+    for (const Option& option : options_of(command)) {
+      std::string name(option.name.substr(2));
+      std::replace(name.begin(), name.end(), '-', '_');
+      replace_all(message, "`" + name + "`", option.name);
+      replace_all(message, " set " + name + ":", fmt::format(" give {}:", option.name));
+    }
+  }
+  return message;
+}
+
 // Options of every command may also stand before it; they are moved behind it.
 ExitCode dispatch(std::vector<std::string> words, Output& output) {
   std::size_t at = 0;
@@ -81,6 +111,7 @@ ExitCode dispatch(std::vector<std::string> words, Output& output) {
       print_version(words, output);
       return kDone;
     }
+    require_common_option(words[at]);
     at += words[at] == "--wait" ? 2 : 1;
   }
   if (at >= words.size()) {
@@ -129,7 +160,7 @@ int run_tool(std::vector<std::string> words) {
     print_error(failure.what());
     return failure.code();
   } catch (const Error& error) {
-    print_error(error.what());
+    print_error(in_words_of_the_tool(error.what()));
     return exit_code_of(error);
   } catch (const std::bad_alloc&) {
     print_error("out of memory");

@@ -1,6 +1,7 @@
 // Progress of a command that may take long.
 #pragma once
 
+#include "interrupt.h"
 #include "output.h"
 
 #include <cairn/progress.h>
@@ -27,6 +28,14 @@ class Meter {
   /// For a call that reports. Lifetime: the meter's.
   ProgressCallback callback() {
     return [this](const Progress& progress) { show(progress); };
+  }
+
+  /// The same, which ends the call with `Interrupted` when a signal has come.
+  ProgressCallback interruptible() {
+    return [this](const Progress& progress) {
+      Interrupts::check();
+      show(progress);
+    };
   }
 
  private:

@@ -1,6 +1,7 @@
 #include "commands.h"
 #include "damage_text.h"
 #include "json.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 
@@ -102,6 +103,7 @@ class OtherNotes {
 RepairReport repair(const Invocation& invocation, const std::vector<std::uint64_t>& adopt,
                     Output& output) {
   OtherNotes notes(output);
+  Meter meter(output, "checking");
   try {
     RepairReport report =
         Store::repair(invocation.argument("STORE"),
@@ -110,7 +112,8 @@ RepairReport repair(const Invocation& invocation, const std::vector<std::uint64_
                        .adopt = adopt,
                        .allow_network_file_system = invocation.has("--allow-network-fs"),
                        .busy_timeout = busy_timeout(invocation),
-                       .log = notes.collect()});
+                       .log = notes.collect(),
+                       .progress = meter.callback()});
     notes.print(report.actions);
     return report;
   } catch (const Error&) {

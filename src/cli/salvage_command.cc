@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "json.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 
@@ -41,9 +42,13 @@ void print_text(const SalvageReport& report, const Invocation& invocation, Outpu
 }
 
 ExitCode run(const Invocation& invocation, Output& output) {
-  const SalvageReport report = salvage(
-      invocation.argument("PACK"), invocation.argument("OUT"),
-      {.allow_network_file_system = invocation.has("--allow-network-fs"), .log = note_to(output)});
+  const auto report = [&] {
+    Meter meter(output, "salvaging");
+    return salvage(invocation.argument("PACK"), invocation.argument("OUT"),
+                   {.allow_network_file_system = invocation.has("--allow-network-fs"),
+                    .log = note_to(output),
+                    .progress = meter.callback()});
+  }();
   invocation.has("--json") ? print_json(report, output) : print_text(report, invocation, output);
   return report.lost.empty() ? kDone : kDamageFound;
 }

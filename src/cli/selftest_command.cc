@@ -320,10 +320,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
   {
     Meter meter(output, "measuring");
     const DiskCheck disk(invocation.argument("DIR"),
-                         {.bytes = bytes, .progress = [&](const Progress& progress) {
-                            Interrupts::check();
-                            meter.show(progress);
-                          }});
+                         {.bytes = bytes, .progress = meter.interruptible()});
     result.findings = disk.findings();
     for (DiskFinding& finding : result.findings) {
       if (finding.need == "file system" && allows_network) finding.required = false;

@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "json.h"
+#include "meter.h"
 #include "reference.h"
 #include "session.h"
 #include "tensor_stats.h"
@@ -7,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@ struct Detail {
   bool chunks = false;
   bool stats = false;
   bool tensors_only = false;  // in text
+  std::function<void(std::uint64_t bytes)> seen = {};
 };
 
 /// What a tensor's elements are like, or why they cannot be read.
@@ -27,10 +30,10 @@ struct Stats {
   std::string damage = {};
 };
 
-Stats stats_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+Stats stats_of(const Checkpoint& checkpoint, const TensorInfo& tensor, const Detail& detail) {
   const auto position = checkpoint.find_tensor(tensor.recoverable, tensor.key);
   try {
-    return {.values = tensor_stats(checkpoint, position.value())};
+    return {.values = tensor_stats(checkpoint, position.value(), detail.seen)};
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kDamaged && error.code() != ErrorCode::kTruncated) throw;
     return {.damage = error.what()};
@@ -58,7 +61,7 @@ Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor, const D
   object["shape"] = std::move(shape);
   object["bytes"] = json_of(tensor.bytes);
   if (detail.stats) {
-    const Stats stats = stats_of(checkpoint, tensor);
+    const Stats stats = stats_of(checkpoint, tensor, detail);
     damaged |= !stats.damage.empty();
     object["stats"] = stats_json(stats);
   }
@@ -144,7 +147,7 @@ bool print_tensors(const Checkpoint& checkpoint, std::span<const TensorInfo> ten
     std::vector<std::string> cells = {name_of(tensor), std::string(to_string(tensor.dtype)),
                                       shape_text(tensor.shape), human_bytes(tensor.bytes)};
     if (detail.stats) {
-      const Stats stats = stats_of(checkpoint, tensor);
+      const Stats stats = stats_of(checkpoint, tensor, detail);
       if (!stats.damage.empty()) output.note(stats.damage);
       damaged |= !stats.damage.empty();
       add_stats(stats, cells);
@@ -194,10 +197,17 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const CheckpointInfo info = find_checkpoint(store.checkpoints(), invocation.argument("CKPT"));
   const Checkpoint checkpoint = expecting_checkpoints([&] { return store.open(info.id); });
   const auto print = invocation.has("--json") ? print_json : print_text;
+  Meter meter(output, "reading");
+  Progress progress{.total_bytes = info.logical_bytes};
   return print(checkpoint,
                {.chunks = invocation.has("--chunks"),
                 .stats = invocation.has("--stats"),
-                .tensors_only = invocation.has("--tensors")},
+                .tensors_only = invocation.has("--tensors"),
+                .seen =
+                    [&](std::uint64_t bytes) {
+                      progress.done_bytes += bytes;
+                      meter.show(progress);
+                    }},
                output);
 }
 

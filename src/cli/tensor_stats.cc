@@ -204,12 +204,14 @@ AddAll adder_of(DType dtype) {
 
 }  // namespace
 
-std::optional<TensorStats> tensor_stats(const Checkpoint& checkpoint, std::size_t tensor) {
+std::optional<TensorStats> tensor_stats(const Checkpoint& checkpoint, std::size_t tensor,
+                                        const std::function<void(std::uint64_t bytes)>& seen) {
   const AddAll add_all_of = adder_of(checkpoint.tensors()[tensor].dtype);
   if (add_all_of == nullptr) return std::nullopt;
   Accumulator accumulator;
   for_each_piece(checkpoint, tensor, [&](std::uint64_t, std::span<const std::byte> bytes) {
     add_all_of(bytes, accumulator);
+    if (seen) seen(bytes.size());
   });
   return accumulator.result();
 }

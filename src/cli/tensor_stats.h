@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 namespace cairn::cli {
@@ -19,7 +20,9 @@ struct TensorStats {
 };
 
 /// Reads a tensor, verified and in bounded memory, and describes it: of complex numbers, which have
-/// no order, only what is not finite. Nothing for packed dtypes. Integers beyond 2^53 are rounded. Errors: damaged; truncated; io.
-std::optional<TensorStats> tensor_stats(const Checkpoint& checkpoint, std::size_t tensor);
+/// no order, only what is not finite. Nothing for packed dtypes. Integers beyond 2^53 are rounded.
+/// Errors: damaged; truncated; io. `seen` is told how many bytes were looked at, again and again.
+std::optional<TensorStats> tensor_stats(const Checkpoint& checkpoint, std::size_t tensor,
+                                        const std::function<void(std::uint64_t bytes)>& seen = {});
 
 }  // namespace cairn::cli

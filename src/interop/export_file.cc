@@ -29,12 +29,23 @@ std::string random_name() {
   return name;
 }
 
+bool is_store(const std::filesystem::path& directory) {
+  const auto has = [&](const char* name) {
+    return io::path_kind(directory / name) != io::PathKind::kAbsent;
+  };
+  return has("pack") && (has("lock") || has("catalog.mdb"));
+}
+
 }  // namespace
 
 void check_destination(const std::filesystem::path& file, bool overwrite) {
   const std::filesystem::path directory = file.parent_path();
   if (!directory.empty() && io::path_kind(directory) == io::PathKind::kAbsent) {
     throw Error(ErrorCode::kNotFound, "there is no such directory", {.path = directory});
+  }
+  if (is_store(directory)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "this lies in a store, among its own files; choose another place", {.path = file});
   }
   const io::PathKind kind = io::path_kind(file);
   if (kind == io::PathKind::kAbsent) return;

@@ -24,7 +24,8 @@
 namespace cairn::interop {
 
 /// Checks that a file may be written there. Replacing what is no regular file would be a surprise:
-/// a link, a device, a pipe. Errors: not_found (the directory); invalid_argument; already_exists.
+/// a link, a device, a pipe; and a store's directory holds nothing but its own. Errors: not_found
+/// (the directory); invalid_argument; already_exists.
 void check_destination(const std::filesystem::path& file, bool overwrite);
 
 /// Checks that a checkpoint has the recoverable that an export names; an empty name means all.

@@ -5,6 +5,7 @@
 #include <cairn/store.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 namespace cairn::testing {
@@ -37,6 +38,50 @@ class TwoStates : public ToolTest {
   }
 
   std::string other_ = dir_ / "other";
+};
+
+/// A run that prints a line now and then.
+class Following {
+ public:
+  explicit Following(std::vector<std::string> words) {
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
+    words.insert(words.begin(), CAIRN_TOOL_PATH);
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::dup2(ends[1], 1);
+      ::execv(CAIRN_TOOL_PATH, argv.data());
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    output_ = ::fdopen(ends[0], "r");
+  }
+  Following(const Following&) = delete;
+  Following& operator=(const Following&) = delete;
+  ~Following() {
+    ::kill(child_, SIGKILL);
+    std::fclose(output_);
+  }
+
+  nlohmann::ordered_json line() {
+    std::string text;
+    for (int c = 0; (c = std::fgetc(output_)) != EOF && c != '\n';) text += static_cast<char>(c);
+    return nlohmann::ordered_json::parse(text);
+  }
+  int stop(int signal) {
+    ::kill(child_, signal);
+    int status = 0;
+    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+ private:
+  pid_t child_ = -1;
+  std::FILE* output_ = nullptr;
 };
 
 using Diff = TwoStates;
@@ -128,6 +173,35 @@ TEST_F(Cp, AnotherCheckpointOfTheNameNeedsReplace) {
   expect_failure(1, "exists", {"cp", store_, other_, "a"});
   done({"cp", store_, other_, "a", "--replace"});
   EXPECT_EQ(done({"show", other_, "a", "--json"}).json().at("tensors"), 5);
+}
+
+TEST_F(Cp, ADryRunSaysWhatWouldBeCopiedAndReplaced) {
+  const auto fresh = done({"cp", store_, other_, "--dry-run", "--json"}).json();
+  EXPECT_EQ(tensor_names(fresh.at("copied")), (Names{"a", "b"}));
+  EXPECT_FALSE(std::filesystem::exists(other_));
+
+  done({"import", other_, safetensors(), "--name", "a"});
+  expect_failure(1, "--replace would delete it", {"cp", store_, other_, "a", "--dry-run"});
+  const auto plan = done({"cp", store_, other_, "--replace", "--dry-run", "--json"}).json();
+  EXPECT_EQ(plan.at("deleted")[0].at("rule"), "replaced under its name");
+  EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 1U);
+  const auto did = done({"cp", store_, other_, "--replace", "--json"}).json();
+  EXPECT_EQ(did.at("deleted"), plan.at("deleted"));
+  EXPECT_EQ(did.at("copied").size(), 2U);
+}
+
+TEST_F(Cp, FollowCopiesWhatComesUntilItIsStopped) {
+  Following follower({"cp", store_, other_, "--follow", "--json"});
+  EXPECT_EQ(follower.line().at("name"), "a");
+  EXPECT_EQ(follower.line().at("name"), "b");
+  import({"--name", "c"});
+  const auto copy = follower.line();
+  EXPECT_EQ(copy.at("name"), "c");
+  EXPECT_EQ(copy.begin().key(), "json_version");
+  done({"rm", store_, "a"});  // a copy stays
+  EXPECT_EQ(follower.stop(SIGINT), 128 + SIGINT);
+  EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 3U);
+  EXPECT_EQ(done({"verify", other_, "--json"}).json().at("ok"), true);
 }
 
 TEST_F(Cp, FollowTakesNoCheckpoint) {

@@ -92,7 +92,8 @@ TEST_F(Import, RefusesANameThatIsTakenUnlessItReplaces) {
   import({"--name", "a"});
   expect_failure(1, "", {"import", store_, safetensors("efgh"), "--name", "a"});
   const auto saved = import({"--name", "a", "--replace"}, "efgh");
-  EXPECT_EQ(saved.at("deleted").size(), 1U);
+  ASSERT_EQ(saved.at("deleted").size(), 1U);
+  EXPECT_EQ(saved.at("deleted")[0].at("rule"), "replaced under its name");
   EXPECT_EQ(names(), (Names{"a"}));
 }
 
@@ -111,8 +112,26 @@ TEST_F(Import, KeepsOnlyTheNewestAndThePinned) {
   import({"--name", "b"});
   import({"--name", "c"});
   const auto saved = import({"--name", "d", "--keep", "2"});
-  EXPECT_EQ(saved.at("deleted"), nlohmann::json({2}));
+  ASSERT_EQ(saved.at("deleted").size(), 1U);
+  EXPECT_EQ(saved.at("deleted")[0].at("id"), 2);
+  EXPECT_EQ(saved.at("deleted")[0].at("rule"), "not among the newest 2");
   EXPECT_EQ(names(), (Names{"d", "c", "a"}));
+}
+
+TEST_F(Import, ADryRunSaysWhatWouldBeSavedAndDeleted) {
+  const auto first = import({"--dry-run"});
+  EXPECT_EQ(first.at("tensors"), 1);
+  EXPECT_FALSE(std::filesystem::exists(store_));
+  for (const char* name : {"a", "b", "c"}) import({"--name", name});
+  const std::vector<std::string> options = {"--name", "a", "--replace", "--keep", "2"};
+  auto words = options;
+  words.emplace_back("--dry-run");
+  const auto plan = import(words);
+  EXPECT_EQ(names(), (Names{"c", "b", "a"}));
+  ASSERT_EQ(plan.at("deleted").size(), 2U);
+  EXPECT_EQ(plan.at("deleted"), import(options).at("deleted"));
+  EXPECT_EQ(names(), (Names{"a", "c"}));
+  expect_failure(1, "exists", {"import", store_, safetensors(), "--name", "a", "--dry-run"});
 }
 
 TEST_F(Import, NeverDeletesWhatItSaves) {
@@ -324,6 +343,14 @@ TEST_F(Export, TakesNoMoreMemoryForMore) {
   rusage usage{};
   ASSERT_EQ(::getrusage(RUSAGE_CHILDREN, &usage), 0);
   EXPECT_LT(usage.ru_maxrss, 64 * 1024) << "KiB";
+}
+
+TEST_F(Export, WritesNothingAmongAStoresFiles) {
+  import();
+  for (const char* name : {"pack", "catalog.mdb", "lock", "new.safetensors"}) {
+    expect_failure(1, "lies in a store", {"export", store_, "latest", store_ + "/" + name});
+  }
+  EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
 }
 
 }  // namespace

@@ -161,6 +161,7 @@ TEST_F(JsonPage, TellsOfEveryFieldThatIsPrintedAndOfNoOther) {
   run("cairn --version", {"--version"});
   fill();
   run({"import", store_, safetensors(), "--name", "in", "--meta", "x=nan"});
+  run({"import", store_, safetensors(), "--name", "in", "--replace", "--dry-run"});
   run({"import", store_, safetensors(), "--name", "in", "--replace"});
   run({"export", store_, "in", file});
   run({"ls", store_});
@@ -172,7 +173,10 @@ TEST_F(JsonPage, TellsOfEveryFieldThatIsPrintedAndOfNoOther) {
   run({"verify", store_});
   run({"backup", store_, backup});
   run({"salvage", backup, dir_ / "salvaged"});
+  run({"cp", store_, other, "step-1", "--dry-run"});
   run({"cp", store_, other, "step-1"});
+  run({"import", other, safetensors(), "--name", "step-2"});
+  run({"cp", store_, other, "step-2", "--replace"});
   run({"stat", store_});
   run({"compact", store_, "--dry-run"});
   run({"compact", store_});

@@ -133,7 +133,7 @@ def main():
                     n=100)).join(["$ " + "\n> ".join(step.command) + "\n", ""]))
             if options.update and (not is_free or not step.expected):
                 if normal(printed) != normal(step.expected):
-                    step.expected = printed
+                    step.expected = [line.rstrip() for line in printed]
         shell.close()
 
     # In words that are run: "cairn ls runs/a", "... | cairn man".

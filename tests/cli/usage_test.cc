@@ -50,6 +50,16 @@ TEST_F(Usage, SuggestsTheNearestCommand) {
   expect_failure(2, "cairn --help lists them", {"xylophone"});
 }
 
+TEST_F(Usage, KnowsNoOtherOptionBeforeTheCommand) {
+  expect_failure(2, R"(unknown option "-x" before the command)", {"-x", "ls", store_});
+  expect_failure(2, "did you mean --quiet?", {"--quite", "ls", store_});
+}
+
+TEST_F(Usage, CallsOptionsByTheirNamesInMessages) {
+  import({"--name", "a"});
+  expect_failure(1, "or give --replace", {"import", store_, safetensors(), "--name", "a"});
+}
+
 TEST_F(Usage, SuggestsTheNearestOption) {
   expect_failure(2, "did you mean --recent?", {"keep", store_, "--recnt", "3"});
   expect_failure(2, R"(unknown option "--nonsense")", {"ls", store_, "--nonsense"});

@@ -1,0 +1,142 @@
+// What is shown on a terminal, and what Ctrl-C leaves.
+#include "cli/terminal.h"
+
+#include "cli/tool.h"
+
+#include <poll.h>
+#include <random>
+
+namespace cairn::testing {
+namespace {
+
+class Progress : public ToolTest {
+ protected:
+  // As slow as two seconds.
+  Progress() : scrub_{"scrub", store_, "--once", "--rate", "1000000"} {
+    for (int i = 0; i < 8; ++i) {
+      import({"--name", std::to_string(i)}, std::string(250'000, static_cast<char>('0' + i)));
+    }
+  }
+  std::vector<std::string> scrub_;
+};
+
+TEST_F(Progress, OfSomethingLongIsShownOnATerminalAndGoesAway) {
+  OnATerminal tool(scrub_);
+  const std::string shown = tool.rest();
+  EXPECT_EQ(tool.wait(), 0);
+  EXPECT_NE(shown.find("scrubbing  "), std::string::npos) << shown;
+  EXPECT_NE(shown.find(" left"), std::string::npos) << shown;
+  EXPECT_TRUE(shown.ends_with("\r\033[K")) << shown;
+}
+
+TEST_F(Progress, IsNotShownWithJsonOrQuietOrWithoutATerminal) {
+  for (const char* option : {"--json", "--quiet"}) {
+    auto words = scrub_;
+    words.push_back(option);
+    OnATerminal tool(words);
+    EXPECT_EQ(tool.rest(), "");
+    EXPECT_EQ(tool.wait(), 0);
+  }
+  EXPECT_EQ(done(scrub_).err, "");
+}
+
+using Terminal = ToolTest;
+
+std::vector<std::string> lines_of(const std::string& shown) {
+  std::vector<std::string> lines;
+  std::istringstream all(shown);
+  for (std::string line; std::getline(all, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+TEST_F(Terminal, TablesAreAsWideAsItIs) {
+  import({"--name", std::string(100, 'n'), "--meta", "note=" + std::string(200, 'm')});
+  for (const unsigned short columns : {200, 100, 80}) {
+    OnATerminal tool({"ls", store_}, true, columns);
+    const auto lines = lines_of(tool.rest());
+    EXPECT_EQ(tool.wait(), 0);
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(lines[1].size(), columns) << lines[1];
+    EXPECT_NE(lines[1].find("nnn...  "), std::string::npos) << lines[1];
+    EXPECT_TRUE(lines[1].ends_with("...")) << lines[1];
+  }
+  // Off a terminal nothing is cut.
+  EXPECT_NE(done({"ls", store_}).out.find(std::string(200, 'm')), std::string::npos);
+}
+
+TEST_F(Terminal, HasColourUnlessNoColorSaysNo) {
+  import();
+  OnATerminal coloured({"ls", store_}, true);
+  EXPECT_NE(coloured.rest().find("\033[1m"), std::string::npos);
+  EXPECT_EQ(coloured.wait(), 0);
+  ::setenv("NO_COLOR", "1", 1);
+  OnATerminal plain({"ls", store_}, true);
+  EXPECT_EQ(plain.rest().find('\033'), std::string::npos);
+  EXPECT_EQ(plain.wait(), 0);
+}
+
+TEST_F(Terminal, GetsNoBytesOfATensor) {
+  import();
+  OnATerminal tool({"cat", store_, "latest", "model/w"}, true);
+  EXPECT_NE(tool.rest().find("send them to a file"), std::string::npos);
+  EXPECT_EQ(tool.wait(), 2);
+}
+
+class CtrlC : public ToolTest {
+ protected:
+  // Ends commands at moments that a seed draws. Whatever the moment, the check holds.
+  static void wait_a_while(std::mt19937& random) {
+    ::poll(nullptr, 0, static_cast<int>(random() % 60));
+  }
+  void expect_sound() {
+    EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
+    EXPECT_EQ(done({"stat", store_, "--json"}).json().at("checkpoints"), names().size());
+  }
+};
+
+TEST_F(CtrlC, LeavesAStoreAsItWasOrAsItWasToBe) {
+  import({"--name", "first"});
+  const std::string file = safetensors(std::string(16'000'000, 'x'));
+  std::mt19937 random(5);
+  for (int i = 0; i < 8; ++i) {
+    const Names before = names();
+    const std::string name = "next-" + std::to_string(i);
+    OnATerminal tool({"import", store_, file, "--name", name, "--keep", "2"});
+    wait_a_while(random);
+    tool.signal(SIGINT);
+    const int code = tool.wait();
+    EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code;
+    // It may have ended after the commit, before it could say so.
+    const Names after = names();
+    EXPECT_TRUE(after == before || after == (Names{name, before.front()}))
+        << ::testing::PrintToString(after);
+    EXPECT_TRUE(code != 0 || after.front() == name);
+    expect_sound();
+  }
+}
+
+TEST_F(CtrlC, LeavesABackupAsItWasAndNoFileBesides) {
+  import({}, std::string(16'000'000, 'x'));
+  const std::filesystem::path target = dir_ / "target";
+  std::mt19937 random(6);
+  for (int i = 0; i < 6; ++i) {
+    std::filesystem::remove_all(target);
+    std::filesystem::create_directory(target);
+    OnATerminal tool({"backup", store_, target / "pack"});
+    wait_a_while(random);
+    tool.signal(SIGINT);
+    const int code = tool.wait();
+    EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code;
+    EXPECT_TRUE(code != 0 || std::filesystem::exists(target / "pack"));
+    EXPECT_EQ(done({"backup", store_, target / "pack", "--json"}).json().at("checkpoints"), 1);
+    EXPECT_FALSE(std::filesystem::exists(target / "pack.partial"));
+    EXPECT_EQ(done({"salvage", target / "pack", target / "store", "--json"}).json().at("ok"), true);
+    expect_sound();
+  }
+}
+
+}  // namespace
+}  // namespace cairn::testing
