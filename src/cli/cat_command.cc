@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "meter.h"
 #include "reference.h"
 #include "session.h"
 #include "tensor_stream.h"
@@ -42,8 +43,12 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Checkpoint checkpoint = expecting_checkpoints([&] { return store.open(info.id); });
   const std::size_t tensor = find_tensor(checkpoint, invocation.argument("TENSOR"));
   if (invocation.has("--npy")) output.write(npy_header(checkpoint.tensors()[tensor]));
+  Meter meter(output, "writing");
+  Progress progress{.total_bytes = checkpoint.tensors()[tensor].bytes};
   for_each_piece(checkpoint, tensor, [&](std::uint64_t, std::span<const std::byte> bytes) {
     output.write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    progress.done_bytes += bytes.size();
+    meter.show(progress);
   });
   return kDone;
 }

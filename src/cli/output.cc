@@ -51,6 +51,7 @@ int write_all(int descriptor, std::string_view text) {
 
 void prepare_standard_streams() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the length of files is an error, too
   std::vector<int> closed;
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (!is_open(descriptor)) closed.push_back(descriptor);
@@ -85,7 +86,7 @@ void Output::line(std::string_view text) {
 }
 
 void Output::flush() {
-  clear_status();
+  if (columns_ > 0) clear_status();  // what comes would stand behind it
   const int problem = write_all(STDOUT_FILENO, buffer_);
   buffer_.clear();
   if (problem != 0) throw OutputFailed{problem};

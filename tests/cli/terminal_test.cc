@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <random>
+#include <sys/resource.h>
 
 namespace cairn::testing {
 namespace {
@@ -130,12 +131,47 @@ TEST_F(CtrlC, LeavesABackupAsItWasAndNoFileBesides) {
     tool.signal(SIGINT);
     const int code = tool.wait();
     EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code;
-    EXPECT_TRUE(code != 0 || std::filesystem::exists(target / "pack"));
+    EXPECT_EQ(std::filesystem::exists(target / "pack"), code == 0);
+    EXPECT_EQ(std::filesystem::is_empty(target), code != 0);
     EXPECT_EQ(done({"backup", store_, target / "pack", "--json"}).json().at("checkpoints"), 1);
-    EXPECT_FALSE(std::filesystem::exists(target / "pack.partial"));
     EXPECT_EQ(done({"salvage", target / "pack", target / "store", "--json"}).json().at("ok"), true);
     expect_sound();
   }
+}
+
+TEST_F(CtrlC, LeavesNoHalfExport) {
+  import({}, std::string(16'000'000, 'x'));
+  const std::filesystem::path target = dir_ / "target";
+  std::mt19937 random(7);
+  for (int i = 0; i < 6; ++i) {
+    std::filesystem::remove_all(target);
+    std::filesystem::create_directory(target);
+    OnATerminal tool({"export", store_, "latest", target / "out"});
+    wait_a_while(random);
+    tool.signal(SIGTERM);
+    const int code = tool.wait();
+    EXPECT_TRUE(code == 0 || code == 128 + SIGTERM) << code;
+    EXPECT_EQ(std::filesystem::is_empty(target), code != 0);
+  }
+}
+
+class FileLimit : public ToolTest {
+ protected:
+  void SetUp() override { ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0); }
+  void TearDown() override { ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0); }
+  rlimit before_{};
+};
+
+TEST_F(FileLimit, IsAnErrorThatLeavesTheStoreAsItWas) {
+  import({"--name", "first"});
+  const std::string file = safetensors(std::string(4'000'000, 'x'));
+  const rlimit small{.rlim_cur = 1'000'000, .rlim_max = before_.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const ToolResult result = cairn({"import", store_, file});
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
+  EXPECT_EQ(result.code, 1) << result.err;
+  EXPECT_EQ(names(), (Names{"first"}));
+  EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
 }
 
 }  // namespace
