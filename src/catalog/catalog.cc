@@ -53,6 +53,22 @@ struct ReadTransaction::State {
     }
   }
 
+  // Gone with its transaction, or left to the parent.
+  struct CloseCursor {
+    const Environment* environment = nullptr;
+    void operator()(MDB_cursor* cursor) const {
+      if (environment->is_this_process()) mdb_cursor_close(cursor);
+    }
+  };
+  using Cursor = std::unique_ptr<MDB_cursor, CloseCursor>;
+
+  Cursor cursor_of(Table table) const {
+    MDB_cursor* opened = nullptr;
+    const int result = mdb_cursor_open(transaction.get(), environment().table(table), &opened);
+    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+    return {opened, CloseCursor{&environment()}};
+  }
+
   std::optional<Bytes> get(Table table, Bytes key) const {
     MDB_val lmdb_key = to_lmdb(key);
     MDB_val value{};
@@ -64,19 +80,12 @@ struct ReadTransaction::State {
 
   template <typename Visit>
   void for_each(Table table, const Visit& visit) const {
-    MDB_cursor* opened = nullptr;
-    int result = mdb_cursor_open(transaction.get(), environment().table(table), &opened);
-    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
-    const auto close = [this](MDB_cursor* cursor) {
-      // Gone with its transaction, or left to the parent.
-      if (environment().is_this_process()) mdb_cursor_close(cursor);
-    };
-    const std::unique_ptr<MDB_cursor, decltype(close)> cursor(opened, close);
+    const Cursor cursor = cursor_of(table);
     for (;;) {
       environment().check_process();
       MDB_val key{};
       MDB_val value{};
-      result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
+      const int result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
       if (result == MDB_NOTFOUND) return;
       if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
       visit(from_lmdb(key), from_lmdb(value));
@@ -90,39 +99,45 @@ struct ReadTransaction::State {
     return stat.ms_entries;
   }
 
+  // Finds the row and puts it in one descent of the tree.
   void put(Table table, Bytes key, Bytes value) {
-    if (is_summed(table)) {
-      row_sum += checksum_of(value);
-      if (const auto before = get(table, key)) row_sum -= checksum_of(*before);
-    }
-    change(table, [&](MDB_dbi handle) {
-      MDB_val lmdb_key = to_lmdb(key);
-      MDB_val lmdb_value = to_lmdb(value);
-      return mdb_put(transaction.get(), handle, &lmdb_key, &lmdb_value, 0);
+    const Cursor cursor = cursor_of(table);
+    MDB_val lmdb_key = to_lmdb(key);
+    MDB_val before = to_lmdb(value);
+    bool is_new = true;
+    change([&] {
+      const int result = mdb_cursor_put(cursor.get(), &lmdb_key, &before, MDB_NOOVERWRITE);
+      is_new = result != MDB_KEYEXIST;
+      return is_new ? result : 0;
     });
+    const std::uint64_t checksum_before = is_new ? 0 : checksum_of(from_lmdb(before));
+    if (!is_new) {
+      MDB_val lmdb_value = to_lmdb(value);
+      change([&] { return mdb_cursor_put(cursor.get(), &lmdb_key, &lmdb_value, MDB_CURRENT); });
+    }
+    if (is_summed(table)) row_sum += checksum_of(value) - checksum_before;
   }
 
   void erase(Table table, Bytes key) {
-    if (is_summed(table)) {
-      if (const auto before = get(table, key)) row_sum -= checksum_of(*before);
+    const Cursor cursor = cursor_of(table);
+    MDB_val lmdb_key = to_lmdb(key);
+    MDB_val before{};
+    const int result = mdb_cursor_get(cursor.get(), &lmdb_key, &before, MDB_SET);
+    if (result == MDB_NOTFOUND) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("there is no such row to erase in table {}", name_of(table)),
+                  {.path = path()});
     }
-    change(table, [&](MDB_dbi handle) {
-      MDB_val lmdb_key = to_lmdb(key);
-      const int result = mdb_del(transaction.get(), handle, &lmdb_key, nullptr);
-      if (result == MDB_NOTFOUND) {
-        throw Error(ErrorCode::kInvalidArgument,
-                    fmt::format("there is no such row to erase in table {}", name_of(table)),
-                    {.path = path()});
-      }
-      return result;
-    });
+    if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
+    const std::uint64_t checksum_before = checksum_of(from_lmdb(before));
+    change([&] { return mdb_cursor_del(cursor.get(), 0); });
+    if (is_summed(table)) row_sum -= checksum_before;
   }
 
   template <typename Call>
-  void change(Table table, const Call& call) {
-    transaction.get();
+  void change(const Call& call) {
     errno = 0;
-    const int result = call(environment().table(table));
+    const int result = call();
     if (result == 0) return;
     if (means_no_space(result, errno)) {
       ran_out_of_space = true;
