@@ -20,6 +20,8 @@ enum class Mutant {
   kRebuildUnderOpenHandle,
   kOneRootCopy,
   kRowChecksumsIgnored,
+  kRowSumIgnored,
+  kRowSumNotKept,
   kChunkDigestsIgnored,
   kAcknowledgedBeforeCommit,
   kAsyncSaveOvertaken,

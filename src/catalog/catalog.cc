@@ -1,5 +1,6 @@
 #include "catalog/catalog.h"
 
+#include "base/mutant.h"
 #include "base/text.h"
 #include "catalog/environment.h"
 #include "catalog/row_codec.h"
@@ -31,7 +32,7 @@ Bytes from_lmdb(const MDB_val& value) noexcept {
 
 // Names follow from checkpoints, and are checked against them.
 bool is_summed(Table table) noexcept {
-  return table != Table::kInfo && table != Table::kNames;
+  return table != Table::kInfo && table != Table::kNames && !CAIRN_MUTANT(kRowSumNotKept);
 }
 
 }  // namespace
@@ -258,7 +259,7 @@ std::vector<CheckpointRow> ReadTransaction::check_rows() const {
     state_->decoded([&] { return decode_free(key, value); });
   });
   // A page of an earlier commit in the place of a newer one passes all of the above.
-  if (row_sum != row.row_sum) {
+  if (row_sum != row.row_sum && !CAIRN_MUTANT(kRowSumIgnored)) {
     fail("its rows are not those of its last commit; a part of it is older than the rest");
   }
   return checkpoints;
