@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace cairn::format {
@@ -65,6 +66,18 @@ void validate_recoverable_name(std::string_view name, ErrorCode code) {
 
 void validate_key(std::string_view key, std::string_view what, ErrorCode code) {
   throw_if(key_problem(key), what, key, code);
+}
+
+std::string free_checkpoint_name(const std::string& wanted, std::set<std::string>& taken) {
+  std::string name = wanted;
+  for (int copy = 2; !taken.insert(name).second; ++copy) {
+    const std::string end = "+" + std::to_string(copy);
+    std::size_t kept = std::min(wanted.size(), kMaxNameBytes - end.size());
+    // Not within a character.
+    while (kept < wanted.size() && (wanted[kept] & 0xC0) == 0x80) --kept;
+    name = wanted.substr(0, kept) + end;
+  }
+  return name;
 }
 
 }  // namespace cairn::format

@@ -4,6 +4,7 @@
 #include <cairn/error.h>
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,10 @@ std::optional<std::string> recoverable_name_problem(std::string_view name);
 
 /// The same for a key of a tensor or of a value in a map: UTF-8, at most kMaxKeyBytes bytes.
 std::optional<std::string> key_problem(std::string_view key);
+
+/// `wanted`, or if that is among `taken` a name made from it that is not ("name+2", cut where it
+/// would be too long), which is then among them.
+std::string free_checkpoint_name(const std::string& wanted, std::set<std::string>& taken);
 
 /// These throw when there is a problem; the message quotes the name. A decoder passes kDamaged.
 void validate_checkpoint_name(std::string_view name, ErrorCode code = ErrorCode::kInvalidArgument);

@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "format/names.h"
 #include "store/checks.h"
 #include "store/commit.h"
 #include "store/locks.h"
@@ -227,7 +228,7 @@ class Repair {
                     {.path = paths_.pack});
       }
       // Two that were never alive together may have one name.
-      while (!names.insert(row->second.name).second) row->second.name += '+';
+      row->second.name = format::free_checkpoint_name(row->second.name, names);
       chosen.root.checkpoints.push_back({.id = id,
                                          .sequence = row->second.sequence,
                                          .name = row->second.name,

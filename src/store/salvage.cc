@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/text.h"
+#include "format/names.h"
 #include "pack/pack_file.h"
 #include "store/checks.h"
 #include "store/handle.h"
@@ -128,7 +129,8 @@ class Salvage {
     const format::Index& index = *found.index;
     NewCheckpoint checkpoint{.recoverables = index.recoverables,
                              .meta = index.meta,
-                             .name = free_name(found.name),
+                             // A scan may find two of one name, never alive together.
+                             .name = format::free_checkpoint_name(found.name, names_),
                              .created_unix_ns = index.created_unix_ns};
     for (const format::ChunkRef& chunk : index.chunks) {
       checkpoint.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
@@ -143,19 +145,6 @@ class Salvage {
       saved.pinned = true;
     }
     report_.saved.push_back(std::move(saved));
-  }
-
-  /// Two that a scan finds may have one name, as they were never alive together.
-  std::string free_name(const std::string& wanted) {
-    std::string name = wanted;
-    for (int copy = 2; !names_.insert(name).second; ++copy) {
-      const std::string end = "+" + std::to_string(copy);
-      std::size_t kept = std::min(wanted.size(), format::kMaxNameBytes - end.size());
-      // Not within a character.
-      while (kept < wanted.size() && (wanted[kept] & 0xC0) == 0x80) --kept;
-      name = wanted.substr(0, kept) + end;
-    }
-    return name;
   }
 
   void log(const std::string& message) const {

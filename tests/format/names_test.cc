@@ -3,6 +3,8 @@
 #include "expect_error.h"
 #include "format/layout.h"
 
+#include <optional>
+#include <set>
 #include <string>
 
 namespace cairn::format {
@@ -53,6 +55,21 @@ TEST(Names, KeysMayBeAnyUtf8UpToTheirLimit) {
   EXPECT_EQ(key_problem(std::string(kMaxKeyBytes + 1, 'x')),
             "is 65536 bytes long; at most 65535 are allowed");
   EXPECT_EQ(key_problem("\xED\xA0\x80"), "is not UTF-8");
+}
+
+TEST(Names, ATakenCheckpointNameGetsANumberAndStaysAName) {
+  std::set<std::string> taken{"a"};
+  EXPECT_EQ(free_checkpoint_name("b", taken), "b");
+  EXPECT_EQ(free_checkpoint_name("a", taken), "a+2");
+  EXPECT_EQ(free_checkpoint_name("a", taken), "a+3");
+  EXPECT_EQ(taken, (std::set<std::string>{"a", "a+2", "a+3", "b"}));
+
+  const std::string longest = std::string(252, 'n') + "\u20AC";  // cut before its last character
+  ASSERT_EQ(longest.size(), kMaxNameBytes);
+  taken.insert(longest);
+  const std::string cut = free_checkpoint_name(longest, taken);
+  EXPECT_EQ(cut, std::string(252, 'n') + "+2");
+  EXPECT_EQ(checkpoint_name_problem(cut), std::nullopt);
 }
 
 TEST(Names, ErrorsQuoteTheNameAndCarryTheCallersCode) {

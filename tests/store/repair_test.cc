@@ -55,6 +55,21 @@ class Repair : public ::testing::Test {
     for (const std::uint64_t offset : format::kSlotOffsets) flip_byte(pack(), offset + 40);
   }
 
+  /// And the slots, and the catalog: checkpoints are found by their indexes only.
+  void destroy_all_roots() {
+    destroy_slots();
+    fs::remove(path() / "catalog.mdb");
+    Bytes bytes = read_file(pack());
+    // A root is known by the identifier of its FlatBuffer.
+    for (std::uint64_t at = format::kDataBegin; at + 4096 <= bytes.size(); at += 4096) {
+      const std::string_view head(reinterpret_cast<const char*>(bytes.data() + at), 400);
+      if (head.find("CNRT") != std::string_view::npos) {
+        std::fill_n(bytes.begin() + static_cast<long>(at), 4096, std::byte{0});
+      }
+    }
+    write_file(pack(), bytes);
+  }
+
   ScratchDirectory scratch_;
   std::vector<std::uint64_t> ids_;
 };
@@ -253,17 +268,7 @@ TEST_F(Repair, SavesWhatIsLeftOfAPackThatWasCutShort) {
 }
 
 TEST_F(Repair, ListsWhatAScanFindsWhenNoRootIsLeftAndAdoptsWhatIsNamed) {
-  destroy_slots();
-  fs::remove(path() / "catalog.mdb");
-  Bytes bytes = read_file(pack());
-  // A root is known by the identifier of its FlatBuffer.
-  for (std::uint64_t at = format::kDataBegin; at + 4096 <= bytes.size(); at += 4096) {
-    const std::string_view head(reinterpret_cast<const char*>(bytes.data() + at), 400);
-    if (head.find("CNRT") != std::string_view::npos) {
-      std::fill_n(bytes.begin() + static_cast<long>(at), 4096, std::byte{0});
-    }
-  }
-  write_file(pack(), bytes);
+  destroy_all_roots();
   EXPECT_EQ(error_of([&] { Store store(path()); }).code(), ErrorCode::kDamaged);
   const RepairReport found = Store::repair(path());
   EXPECT_FALSE(found.changed);
@@ -302,6 +307,23 @@ TEST_F(Repair, ARebuildKeepsOldDamageListedInsteadOfGivingUpTheRest) {
   Store store(path());
   EXPECT_EQ(store.checkpoints().size(), 3U);
   EXPECT_EQ(store.verify().damaged.size(), 1U);
+}
+
+// The second one's name grew by a character and was too long then.
+TEST_F(Repair, AdoptsTwoOfOneNameThatCannotGrow) {
+  const std::string name(255, 'n');
+  {
+    Store store(path());
+    for (std::uint64_t seed = 5; seed < 7; ++seed) {
+      ids_.push_back(store.save(model_of(seed, 1, 100), {.name = name, .replace = true}).saved.id);
+    }
+  }
+  destroy_all_roots();
+  const RepairReport adopted = Store::repair(path(), {.adopt = {ids_[3], ids_[4]}});
+  EXPECT_EQ(adopted.checkpoints.size(), 2U);
+  const Store store(path(), {.read_only = true});
+  EXPECT_EQ(everything(store).at(name), contents(model_of(5, 1, 100)));
+  EXPECT_EQ(everything(store).at(std::string(253, 'n') + "+2"), contents(model_of(6, 1, 100)));
 }
 
 }  // namespace
