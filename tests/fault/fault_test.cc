@@ -39,6 +39,8 @@ namespace fs = std::filesystem;
 
 /// Calls to try of each scenario, kind and duration, unless all are asked for.
 constexpr std::size_t kSampleOfCalls = 6;
+/// Flushes are few, and each is there for a reason of its own.
+constexpr std::size_t kSampleOfFlushes = 20;
 
 /// The codes that a kind of fault may lead to. LMDB turns some into others: a short read of its
 /// file into another format, a short write into a full disk. The write of its meta page may end in
@@ -55,6 +57,7 @@ const std::map<Kind, std::set<ErrorCode>>& right_codes() {
       {Kind::kEmfile, {kIo}},
       {Kind::kEnomem, {kIo}},
       {Kind::kBadAlloc, {}},  // std::bad_alloc
+      {Kind::kMalloc, {kIo}},
       {Kind::kLostFlush, {kIo, kCommitUnknown}},
   };
   return table;
@@ -315,13 +318,14 @@ class Trial {
 };
 
 /// Which calls to hit: all of them, or a sample.
-std::vector<std::uint64_t> chosen_calls(std::uint64_t calls, const Effort& effort,
+std::vector<std::uint64_t> chosen_calls(Kind kind, std::uint64_t calls, const Effort& effort,
                                         std::mt19937_64& random) {
+  const std::size_t count = kind == Kind::kLostFlush ? kSampleOfFlushes : kSampleOfCalls;
   std::vector<std::uint64_t> all(calls);
   std::iota(all.begin(), all.end(), 1);
-  if (effort.is_exhaustive() || calls <= kSampleOfCalls) return all;
+  if (effort.is_exhaustive() || calls <= count) return all;
   std::vector<std::uint64_t> sample;
-  std::sample(all.begin(), all.end(), std::back_inserter(sample), kSampleOfCalls, random);
+  std::sample(all.begin(), all.end(), std::back_inserter(sample), count, random);
   return sample;
 }
 
@@ -351,7 +355,7 @@ void fail_calls_of(const Scenario& scenario, std::uint64_t number, const Effort&
   for (const Kind kind : kKinds) {
     const std::uint64_t calls = trial.run({.kind = kind, .at = 0}, false).calls;
     for (const Duration duration : {Duration::kOnce, Duration::kLasting}) {
-      for (const std::uint64_t call : chosen_calls(calls, effort, random)) {
+      for (const std::uint64_t call : chosen_calls(kind, calls, effort, random)) {
         if (effort.time_is_up()) return;
         const Fault fault{.kind = kind, .duration = duration, .at = call};
         progress.begin(std::string(scenario.name) + ": " + describe(fault));

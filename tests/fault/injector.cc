@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <utility>
 
 namespace cairn::fault {
 namespace {
@@ -31,6 +32,7 @@ enum class Call : std::uint32_t {
   kInspect = 1U << 11U,
   kRandom = 1U << 12U,
   kNew = 1U << 13U,
+  kMalloc = 1U << 14U,
 };
 
 constexpr std::uint32_t operator|(Call a, Call b) {
@@ -65,6 +67,7 @@ constexpr std::array kRows = {
     Row{Kind::kEmfile, "EMFILE", EMFILE, Call::kOpen | Call::kCreate},
     Row{Kind::kEnomem, "ENOMEM from mmap", ENOMEM, 0U | Call::kMap},
     Row{Kind::kBadAlloc, "bad_alloc", 0, 0U | Call::kNew},
+    Row{Kind::kMalloc, "malloc", ENOMEM, 0U | Call::kMalloc},
     Row{Kind::kLostFlush, "lost flush", EIO, 0U | Call::kFlush},
 };
 
@@ -105,6 +108,18 @@ bool new_fails() noexcept {
   return is_hit(Call::kNew);
 }
 
+// What operator new is about to take from malloc, which then lets it pass.
+thread_local bool new_is_taking = false;
+
+bool note_new() noexcept {
+  new_is_taking = true;
+  return false;
+}
+
+bool malloc_fails() noexcept {
+  return !std::exchange(new_is_taking, false) && is_hit(Call::kMalloc);
+}
+
 Kind kind() noexcept {
   return armed().fault.kind;
 }
@@ -141,6 +156,7 @@ Injection::Injection(const Fault& fault) {
   a.hit_pack_flush = false;
   a.is_on = true;
   if (fault.kind == Kind::kBadAlloc) cairn::testing::allocations.fails = new_fails;
+  if (fault.kind == Kind::kMalloc) cairn::testing::allocations.fails = note_new;
 }
 
 Injection::~Injection() {
@@ -309,6 +325,22 @@ void* __wrap_mmap(void* address, size_t bytes, int protection, int flags, int fd
 
 int __wrap_rename(const char* from, const char* to) {
   return is_hit(Call::kName) ? -1 : __real_rename(from, to);
+}
+
+void* __wrap_malloc(size_t bytes) {
+  return malloc_fails() ? nullptr : __real_malloc(bytes);
+}
+
+void* __wrap_calloc(size_t count, size_t bytes) {
+  return malloc_fails() ? nullptr : __real_calloc(count, bytes);
+}
+
+int __wrap_posix_memalign(void** block, size_t alignment, size_t bytes) {
+  return malloc_fails() ? ENOMEM : __real_posix_memalign(block, alignment, bytes);
+}
+
+void* __wrap_realloc(void* block, size_t bytes) {
+  return malloc_fails() ? nullptr : __real_realloc(block, bytes);
 }
 
 int __wrap_unlink(const char* path) {

@@ -19,6 +19,7 @@ enum class Kind {
   kEmfile,
   kEnomem,
   kBadAlloc,
+  kMalloc,     // what LMDB and other C takes; operator new is left alone
   kLostFlush,  // a flush fails, and what it should have written is never written; see lost_writes.h
 };
 
@@ -32,9 +33,10 @@ struct Fault {
   std::uint64_t at = 1;  // the at-th call that this kind can hit, from 1 on; 0: none
 };
 
-inline constexpr std::array kKinds = {
-    Kind::kEio,        Kind::kEnospc, Kind::kEdquot, Kind::kEintr,    Kind::kShortRead,
-    Kind::kShortWrite, Kind::kEmfile, Kind::kEnomem, Kind::kBadAlloc, Kind::kLostFlush};
+inline constexpr std::array kKinds = {Kind::kEio,    Kind::kEnospc,    Kind::kEdquot,
+                                      Kind::kEintr,  Kind::kShortRead, Kind::kShortWrite,
+                                      Kind::kEmfile, Kind::kEnomem,    Kind::kBadAlloc,
+                                      Kind::kMalloc, Kind::kLostFlush};
 
 std::string_view name_of(Kind kind) noexcept;
 

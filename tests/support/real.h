@@ -32,6 +32,10 @@ int __real_msync(void* address, size_t bytes, int flags);
 ssize_t __real_copy_file_range(int from, off_t* at, int to, off_t* to_at, size_t bytes,
                                unsigned flags);
 void* __real_mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset);
+void* __real_malloc(size_t bytes);
+void* __real_calloc(size_t count, size_t bytes);
+int __real_posix_memalign(void** block, size_t alignment, size_t bytes);
+void* __real_realloc(void* block, size_t bytes);
 int __real_rename(const char* from, const char* to);
 int __real_unlink(const char* path);
 int __real_rmdir(const char* path);
