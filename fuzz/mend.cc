@@ -8,7 +8,9 @@
 #include "format/record.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <set>
 
 namespace cairn::fuzz {
 namespace {
@@ -188,54 +190,115 @@ class PackMender {
 
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kPageHeaderBytes = 16;
+constexpr std::uint16_t kBranchFlag = 1;
 constexpr std::uint16_t kLeafFlag = 2;
 constexpr std::uint16_t kBigDataFlag = 1;
+constexpr std::uint16_t kTableFlag = 2;
 constexpr std::size_t kNodeHeaderBytes = 8;
 constexpr std::size_t kTransactionInMetaPage = 144;
+constexpr std::size_t kRootInMetaPage = 128;  // of the tree of tables
+constexpr std::size_t kRootInTable = 40;
 constexpr std::size_t kTransactionInInfo = 120;
+constexpr std::size_t kRowSumInInfo = 128;
+constexpr std::size_t kChecksumBytes = 8;
 
-// The table of a row, by the shape of its key and value.
-std::uint32_t table_of(View key, std::size_t value_bytes) {
-  constexpr std::string_view kInfoKey = "state";
-  if (key.size() == kInfoKey.size() && std::memcmp(key.data(), kInfoKey.data(), key.size()) == 0) {
-    return 1;
+/// Goes through the trees of the newer meta page, as far as they lead anywhere.
+class CatalogMender {
+ public:
+  explicit CatalogMender(std::span<std::byte> file) : file_(file) {}
+
+  void run() {
+    if (file_.size() < 2 * kPageBytes) return;
+    const auto second = file_.subspan(kPageBytes);
+    const bool is_second = load_le<std::uint64_t>(second, kTransactionInMetaPage) >
+                           load_le<std::uint64_t>(file_, kTransactionInMetaPage);
+    const std::span<const std::byte> meta = is_second ? second : file_;
+    transaction_ = load_le<std::uint64_t>(meta, kTransactionInMetaPage);
+    walk(load_le<std::uint64_t>(meta, kRootInMetaPage), 0);
+    if (info_.empty()) return;
+    store_le(info_, kTransactionInInfo, transaction_);
+    store_le(info_, kRowSumInInfo, row_sum_);
+    mend_row(kInfoTable, info_key_, info_);
   }
-  if (key.size() == 24 && value_bytes == 40) return 4;
-  if (key.size() == 8 && value_bytes == 24) return 5;
-  if (value_bytes == 16) return 3;
-  return 2;
-}
 
-void mend_leaf(std::span<std::byte> file, std::span<std::byte> page, std::uint64_t transaction) {
-  const std::size_t lower = load_le<std::uint16_t>(page, 12);
-  for (std::size_t at = kPageHeaderBytes; at + 2 <= std::min(lower, kPageBytes); at += 2) {
-    const std::size_t node = load_le<std::uint16_t>(page, at);
-    if (node + kNodeHeaderBytes > kPageBytes) continue;
+ private:
+  static constexpr std::uint32_t kInfoTable = 1;
+  static constexpr std::uint32_t kNamesTable = 3;
+
+  /// The number of a table by its name; 0 for none.
+  static std::uint32_t table_of(View name) {
+    constexpr std::string_view kNames[] = {"info", "checkpoints", "names", "chunks", "free"};
+    const std::string_view text(reinterpret_cast<const char*>(name.data()), name.size());
+    const auto* const found = std::find(std::begin(kNames), std::end(kNames), text);
+    return found == std::end(kNames) ? 0
+                                     : static_cast<std::uint32_t>(found - std::begin(kNames)) + 1;
+  }
+
+  /// `table` is 0 in the tree of tables.
+  void walk(std::uint64_t number, std::uint32_t table) {
+    if (number < 2 || number >= file_.size() / kPageBytes || !seen_.insert(number).second) return;
+    const auto page = file_.subspan(number * kPageBytes, kPageBytes);
+    const auto flags = load_le<std::uint16_t>(page, 10);
+    const std::size_t lower = load_le<std::uint16_t>(page, 12);
+    for (std::size_t at = kPageHeaderBytes; at + 2 <= std::min(lower, kPageBytes); at += 2) {
+      const std::size_t node = load_le<std::uint16_t>(page, at);
+      if (node + kNodeHeaderBytes > kPageBytes) continue;
+      if (flags == kBranchFlag) {
+        walk(load_le<std::uint32_t>(page, node) |
+                 std::uint64_t{load_le<std::uint16_t>(page, node + 4)} << 32,
+             table);
+      } else if (flags == kLeafFlag) {
+        visit(page, node, table);
+      }
+    }
+  }
+
+  void visit(std::span<std::byte> page, std::size_t node, std::uint32_t table) {
     const std::size_t value_bytes = load_le<std::uint32_t>(page, node);
     const auto flags = load_le<std::uint16_t>(page, node + 4);
     const std::size_t key_bytes = load_le<std::uint16_t>(page, node + 6);
     const std::size_t key_at = node + kNodeHeaderBytes;
-    if (key_at + key_bytes > kPageBytes) continue;
+    if (!base::range_fits(key_at, key_bytes, kPageBytes)) return;
+    const auto key = page.subspan(key_at, key_bytes);
     const std::size_t value_at = key_at + key_bytes;
-    std::span<std::byte> value;
-    if (flags == kBigDataFlag && value_at + 8 <= kPageBytes) {
+    if (flags == kBigDataFlag && base::range_fits(value_at, 8, kPageBytes)) {
       const auto run = load_le<std::uint64_t>(page, value_at);
-      if (run >= file.size() / kPageBytes) continue;
+      if (run >= file_.size() / kPageBytes) return;
       const std::size_t begin = run * kPageBytes + kPageHeaderBytes;
-      if (value_bytes > file.size() - begin) continue;
-      value = file.subspan(begin, value_bytes);
-    } else if (flags == 0 && value_at + value_bytes <= kPageBytes) {
-      value = page.subspan(value_at, value_bytes);
-    } else {
-      continue;
+      if (base::range_fits(begin, value_bytes, file_.size())) {
+        mend(table, key, file_.subspan(begin, value_bytes));
+      }
+      return;
     }
-    const std::uint32_t table = table_of(page.subspan(key_at, key_bytes), value_bytes);
-    if (table == 1 && value_bytes >= kTransactionInInfo + 8) {
-      store_le(value, kTransactionInInfo, transaction);
+    if (!base::range_fits(value_at, value_bytes, kPageBytes)) return;
+    const auto value = page.subspan(value_at, value_bytes);
+    if (flags == 0) {
+      mend(table, key, value);
+    } else if (table == 0 && flags == kTableFlag && value_bytes >= kRootInTable + 8) {
+      if (const auto inner = table_of(key))
+        walk(load_le<std::uint64_t>(value, kRootInTable), inner);
     }
-    mend_row(table, page.subspan(key_at, key_bytes), value);
   }
-}
+
+  void mend(std::uint32_t table, View key, std::span<std::byte> value) {
+    if (table == 0 || value.size() < kChecksumBytes) return;
+    if (table == kInfoTable && value.size() >= kRowSumInInfo + 2 * kChecksumBytes) {
+      info_key_ = key;
+      info_ = value;
+      return;  // last, when the sum is known
+    }
+    mend_row(table, key, value);
+    if (table == kInfoTable || table == kNamesTable) return;
+    row_sum_ += load_le<std::uint64_t>(value, value.size() - kChecksumBytes);
+  }
+
+  std::span<std::byte> file_;
+  std::uint64_t transaction_ = 0;
+  std::uint64_t row_sum_ = 0;
+  std::set<std::uint64_t> seen_;
+  View info_key_;
+  std::span<std::byte> info_;
+};
 
 }  // namespace
 
@@ -270,7 +333,6 @@ void mend_pack(std::span<std::byte> pack) {
 }
 
 void mend_row(std::uint32_t table, View key, std::span<std::byte> value) {
-  constexpr std::size_t kChecksumBytes = 8;
   if (value.size() < kChecksumBytes) return;
   const std::size_t body_bytes = value.size() - kChecksumBytes;
   Bytes all(8);
@@ -282,14 +344,7 @@ void mend_row(std::uint32_t table, View key, std::span<std::byte> value) {
 }
 
 void mend_catalog(std::span<std::byte> file) {
-  if (file.size() < 2 * kPageBytes) return;
-  const auto transaction =
-      std::max(load_le<std::uint64_t>(file, kTransactionInMetaPage),
-               load_le<std::uint64_t>(file, kPageBytes + kTransactionInMetaPage));
-  for (std::size_t at = 2 * kPageBytes; at + kPageBytes <= file.size(); at += kPageBytes) {
-    const auto page = file.subspan(at, kPageBytes);
-    if (load_le<std::uint16_t>(page, 10) == kLeafFlag) mend_leaf(file, page, transaction);
-  }
+  CatalogMender(file).run();
 }
 
 }  // namespace cairn::fuzz

@@ -21,7 +21,7 @@ void mend_record(std::span<std::byte> bytes, const format::Uuid& uuid, std::uint
 /// in roots, of roots in slots and in the roots after them, and those of every part itself.
 void mend_pack(std::span<std::byte> pack);
 
-/// The checksums of rows on LMDB's leaf pages, and the transaction in the row of table info.
+/// The checksums of the rows of all tables, and transaction and sum in the row of table info.
 void mend_catalog(std::span<std::byte> file);
 
 /// The checksum of one row.
