@@ -81,10 +81,11 @@ class Payload {
 };
 
 /// The elements of a vector, none when it is absent. The FlatBuffers verifier checks where a vector
-/// begins, not whether its elements are aligned: this does. Errors: damaged.
+/// begins, not whether its elements are aligned: this does. An empty one has none, and FlatBuffers'
+/// own builder puts it anywhere. Errors: damaged.
 template <typename T>
 std::span<const T> elements(const flatbuffers::Vector<T>* vector, std::string_view what) {
-  if (vector == nullptr) return {};
+  if (vector == nullptr || vector->size() == 0) return {};
   if (reinterpret_cast<std::uintptr_t>(vector->Data()) % alignof(T) != 0) {
     fail(ErrorCode::kDamaged, "the payload's {} are not aligned", what);
   }
