@@ -96,7 +96,9 @@ class Payload:
 
     def offset(self, at):
         """The position that a u32 at `at` leads to."""
-        return at + self.take("I", at)
+        distance = self.take("I", at)
+        check(0 < distance < 2**31, "an offset leads nowhere")
+        return at + distance
 
     def vector(self, at, item_bytes, alignment):
         """Position and count of a vector's elements."""
@@ -114,10 +116,8 @@ class Table:
         self.payload, self.at = payload, at
         self.vtable = at - payload.take("i", at)
         self.vtable_bytes = payload.take("H", self.vtable)
-        self.table_bytes = payload.take("H", self.vtable + 2)
-        check(self.vtable_bytes >= 4 and self.vtable_bytes % 2 == 0, "a vtable has a wrong length")
+        check(self.vtable_bytes % 2 == 0, "a vtable has a wrong length")
         check(self.vtable + self.vtable_bytes <= len(payload.data), "a vtable is cut short")
-        check(4 <= self.table_bytes <= len(payload.data) - at, "a table is cut short")
 
     def place(self, field, size):
         """Where a field stands, or None."""
@@ -126,7 +126,7 @@ class Table:
         inside = self.payload.take("H", self.vtable + 4 + 2 * field)
         if inside == 0:
             return None
-        check(4 <= inside <= self.table_bytes - size, "a field lies outside of its table")
+        check(self.at + inside + size <= len(self.payload.data), "a field lies outside of the payload")
         return self.at + inside
 
     def number(self, field, code):

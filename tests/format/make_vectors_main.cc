@@ -92,6 +92,9 @@ void add_superblocks(Vectors& vectors) {
   changed("alignment", 65, 0x20, "an alignment of 8192");
   changed("chunk-bytes", 72, 1, "a chunk size that is no multiple of 4096");
   changed("reserved", 100, 7, "a reserved byte, without a feature that may use it");
+  changed("chunk-bytes-0", 74, 0, "a chunk size of 0");
+  changed("chunk-bytes-high", 75, 8, "a chunk size of more than 67108864");
+  changed("reserved-68", 68, 1, "the reserved byte behind the alignment");
 }
 
 Slot slot() {
@@ -128,6 +131,8 @@ void add_slots(Vectors& vectors) {
   changed("low", 66, 0x01, "the first root is before 131072");
   changed("root-bytes", 81, 0, "the root has 44 bytes, less than its header");
   changed("end-unaligned", 88, 1, "the end of data is no multiple of 4096");
+  changed("second-low", 74, 0x01, "the second root is before 131072");
+  changed("root-bytes-high", 87, 1, "a length of the root that overflows");
   Slot orphan = slot();
   orphan.parent_sequence = 0;
   orphan.parent_digest = {};
@@ -287,6 +292,10 @@ void add_indexes(Vectors& vectors) {
   index.meta = values_of_every_kind();
   vectors.valid("index", "values", encode_index(index), "metadata of every kind, 16 deep");
 
+  // What the invalid ones below are changed from: it must be nothing but the change that is
+  // refused.
+  vectors.valid("index", "by-hand", RawIndex(small_index()).payload(),
+                "index-small with empty vectors, one of them not aligned");
   const Bytes good = encode_index(small_index());
   vectors.invalid("index", "identifier", with_bit_flipped(good, 8 * 4), "another identifier");
   vectors.invalid("index", "cut", Bytes(good.begin(), good.begin() + 100), "100 bytes of it");
@@ -424,6 +433,54 @@ void add_index_limits(Vectors& vectors) {
       "one chunk at two offsets");
 }
 
+// Names, keys and what a reader of this version does not know.
+void add_index_names(Vectors& vectors) {
+  const auto raw = [&](const char* name, const std::function<void(RawIndex&)>& change,
+                       const char* what) { invalid_index(vectors, name, change, what); };
+  const auto checkpoint = [](const std::string& text) {
+    return [text](RawIndex& i) { i.name = text; };
+  };
+  const auto recoverable = [](const std::string& text) {
+    return [text](RawIndex& i) { i.recoverables[0].name = text; };
+  };
+  raw("name-best", checkpoint("best:x"), "a name that begins with best:");
+  raw("name-id", checkpoint("id:x"), "a name that begins with id:");
+  raw("name-name", checkpoint("name:x"), "a name that begins with name:");
+  raw("recoverable-empty", recoverable(""), "a recoverable without a name");
+  raw("recoverable-slash", recoverable("a/b"), "a recoverable's name with a slash");
+  raw("recoverable-256", recoverable(std::string(256, 'n')), "a recoverable's name of 256 bytes");
+  raw("recoverable-twice", recoverable("optimizer"), "two recoverables of one name");
+  raw(
+      "key-utf8", [](RawIndex& i) { i.recoverables[0].keys[0] = '\xFF'; },
+      "a key that is no UTF-8");
+  raw(
+      "key-twice",
+      [](RawIndex& i) {
+        i.recoverables[0].keys = "biasbias";
+        i.recoverables[0].tensors[1] = fb::Tensor(4, 9, 2, 0, 0, 16);
+      },
+      "two tensors of one key");
+  raw(
+      "chunk-reserved",
+      [](RawIndex& i) { reinterpret_cast<std::byte*>(i.chunks.data())[41] = std::byte{1}; },
+      "a reserved byte of a chunk");
+
+  // Written by hand: id, sequence, name, and a text in a field that version 1 does not have.
+  constexpr flatbuffers::voffset_t kFirstField = 4;
+  constexpr flatbuffers::voffset_t kUnknownField = 18;
+  flatbuffers::FlatBufferBuilder builder;
+  const auto name = builder.CreateString("epoch-3");
+  const auto unknown = builder.CreateString("of a later version");
+  const auto start = builder.StartTable();
+  builder.AddElement<std::uint64_t>(kFirstField, 3, 0);
+  builder.AddElement<std::uint64_t>(kFirstField + 2, 7, 0);
+  builder.AddOffset(kFirstField + 4, name);
+  builder.AddOffset(kUnknownField, unknown);
+  const flatbuffers::Offset<fb::Index> index(builder.EndTable(start));
+  vectors.valid("index", "unknown-field", finish(builder, index, "CNIX"),
+                "a field 7 that version 1 does not know");
+}
+
 // ---- root and summary -------------------------------------------------------------------------
 
 Root two_checkpoints() {
@@ -506,6 +563,38 @@ void add_values(Vectors& vectors) {
       "a byte of no key");
   add("value-keys-short", index_with_value(plain(fb::ValueKind::Int, 1, 0), "k", 2),
       "a key that is cut short");
+  const auto list_of = [](int depth) {
+    return [=](Builder& builder) {
+      auto value = fb::CreateValue(builder, fb::ValueKind::Int, 1);
+      for (int i = 0; i < depth; ++i) {
+        const auto items = builder.CreateVector(std::vector{value});
+        value = fb::CreateValue(builder, fb::ValueKind::List, 0, 0, 0, items);
+      }
+      return value;
+    };
+  };
+  add("value-deep-17", index_with_value(list_of(17)), "lists that nest 17 deep");
+  add("value-keys-of-list", index_with_value([](Builder& builder) {
+        const auto items =
+            builder.CreateVector(std::vector{fb::CreateValue(builder, fb::ValueKind::Int, 1)});
+        const auto keys = builder.CreateVector(std::vector<std::uint8_t>{});
+        return fb::CreateValue(builder, fb::ValueKind::List, 0, 0, 0, items, keys);
+      }),
+      "a list with keys, though empty");
+  const auto two_keys = [](const std::string& keys, const std::vector<std::uint32_t>& lengths) {
+    return [=](Builder& builder) {
+      const auto one = fb::CreateValue(builder, fb::ValueKind::Int, 1);
+      const auto two = fb::CreateValue(builder, fb::ValueKind::Int, 2);
+      const auto items = builder.CreateVector(std::vector{one, two});
+      const auto text =
+          builder.CreateVector(reinterpret_cast<const std::uint8_t*>(keys.data()), keys.size());
+      const auto counts = builder.CreateVector(lengths);
+      return fb::CreateValue(builder, fb::ValueKind::Map, 0, 0, 0, items, text, counts);
+    };
+  };
+  add("value-keys-order", index_with_value(two_keys("ba", {1, 1})), "keys of a map that descend");
+  add("value-keys-twice", index_with_value(two_keys("aa", {1, 1})), "two elements of one key");
+  add("value-keys-count", index_with_value(two_keys("a", {1})), "two elements and one key");
   Builder builder;
   const auto scalar = plain(fb::ValueKind::Int, 1, 0)(builder);
   const auto name = builder.CreateString("values");
@@ -593,6 +682,14 @@ void add_roots(Vectors& vectors) {
       "index-low", [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 4, 126976, 300); },
       "an index before 131072");
   raw(
+      "ids-equal", [](RawRoot& r) { r.entries[1] = RawRoot::entry(3, 7, 131072, 400); },
+      "two checkpoints of one id");
+  raw(
+      "name-reserved", [](RawRoot& r) { r.names = "id:1234epoch-8"; },
+      "a name that the tool reserves");
+  raw(
+      "names-short", [](RawRoot& r) { r.names.pop_back(); }, "a name that is cut short");
+  raw(
       "name-utf8", [](RawRoot& r) { r.names[0] = '\xFF'; }, "a name that is no UTF-8");
   raw(
       "reserved",
@@ -627,8 +724,16 @@ constexpr std::uint64_t kFirstRootAt = 147456;
 constexpr std::uint64_t kSecondRootAt = 151552;
 constexpr std::uint64_t kEnd = 155648;
 
+// What parts of a pack say of others, and may say wrongly.
+struct PackClaims {
+  std::uint64_t listed_id = 1;  // in the root, of the checkpoint 1
+  std::uint64_t listed_sequence = 2;
+  std::uint64_t parent_sequence = 1;   // in the root
+  std::uint64_t more_index_bytes = 0;  // in the root
+};
+
 // One checkpoint, saved by commit 2 into a new pack.
-void add_checkpoint(const std::filesystem::path& path) {
+void add_checkpoint(const std::filesystem::path& path, const PackClaims& claims) {
   const auto pack = pack::PackFile::open(path, io::File::Access::kReadWrite);
   const float values[] = {1, 2, 3, 4};
   const auto bytes = std::as_bytes(std::span(values));
@@ -640,11 +745,14 @@ void add_checkpoint(const std::filesystem::path& path) {
   const Extent index_extent{kIndexAt, kRecordHeaderBytes + index_payload.size()};
 
   const Slot parent = *pack.read_slots().slots[0];
-  Root root{.sequence = 2, .parent_sequence = 1, .parent_digest = parent.root.digest, .next_id = 2};
-  root.checkpoints = {{.id = 1,
-                       .sequence = 2,
+  Root root{.sequence = 2,
+            .parent_sequence = claims.parent_sequence,
+            .parent_digest = claims.parent_sequence == 0 ? ChunkId{} : parent.root.digest,
+            .next_id = claims.listed_id + 1};
+  root.checkpoints = {{.id = claims.listed_id,
+                       .sequence = claims.listed_sequence,
                        .name = "one",
-                       .index = index_extent,
+                       .index = {kIndexAt, index_extent.bytes + claims.more_index_bytes},
                        .index_digest = base::xxh3_128(index_payload)}};
   const Bytes root_payload = encode_root(root);
   const std::uint64_t root_bytes = kRecordHeaderBytes + root_payload.size();
@@ -673,10 +781,18 @@ void add_checkpoint(const std::filesystem::path& path) {
 void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
   const auto path = directory / "pack.tmp";
   pack::PackFile::create(path, superblock());
-  vectors.valid("pack", "empty", read_file(path), "a new store");
-  add_checkpoint(path);
-  const Bytes good = read_file(path);
-  std::filesystem::remove(path);
+  const Bytes empty = read_file(path);
+  vectors.valid("pack", "empty", empty, "a new store");
+  const auto with_checkpoint = [&](const PackClaims& claims) {
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(empty.data()),
+               static_cast<std::streamsize>(empty.size()));
+    add_checkpoint(path, claims);
+    Bytes bytes = read_file(path);
+    std::filesystem::remove(path);
+    return bytes;
+  };
+  const Bytes good = with_checkpoint({});
   vectors.valid("pack", "one", good, "one checkpoint with one tensor, model/w, f32 [1, 2, 3, 4]");
   vectors.valid("pack", "first-superblock", with_bit_flipped(good, 8 * 30),
                 "the first superblock is damaged, the second good");
@@ -693,6 +809,16 @@ void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
   vectors.invalid("pack", "chunk", with_bit_flipped(good, 8 * kChunkAt), "the chunk is damaged");
   vectors.invalid("pack", "cut", Bytes(good.begin(), good.begin() + kIndexAt + 10),
                   "the file ends inside the index");
+  vectors.invalid("pack", "cut-chunk", Bytes(good.begin(), good.begin() + kChunkAt + 10),
+                  "the file ends inside the chunk");
+  vectors.invalid("pack", "other-id", with_checkpoint({.listed_id = 2}),
+                  "the root lists the index under another id");
+  vectors.invalid("pack", "other-sequence", with_checkpoint({.listed_sequence = 1}),
+                  "the root lists the index under another commit");
+  vectors.invalid("pack", "slot-against-root", with_checkpoint({.parent_sequence = 0}),
+                  "slot and root name different parents");
+  vectors.invalid("pack", "index-length", with_checkpoint({.more_index_bytes = 8}),
+                  "the root says that the index is longer than it is");
   // Headers that tell of commit 3, in packs whose payloads are of commit 2.
   const auto with_sequence = [](Bytes pack, std::uint64_t at) {
     const auto header = std::span(pack).subspan(at, kRecordHeaderBytes);
@@ -722,6 +848,7 @@ int main(int argc, char** argv) {
   add_records(vectors, encode_index(small_index()), encode_root(two_checkpoints()));
   add_indexes(vectors);
   add_index_limits(vectors);
+  add_index_names(vectors);
   add_values(vectors);
   add_roots(vectors);
   add_summaries(vectors);

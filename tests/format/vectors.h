@@ -7,6 +7,7 @@
 #include "format/slot.h"
 #include "format/superblock.h"
 #include "pack/pack_file.h"
+#include "store/checks.h"
 
 #include <cairn/error.h>
 
@@ -42,8 +43,13 @@ inline void read_everything(const std::filesystem::path& path) {
   const auto slots = pack.read_slots();
   if (slots.newest_first().empty()) throw Error(ErrorCode::kDamaged, "no slot can be read");
   const Slot& slot = *slots.newest_first().front();
-  for (const RootEntry& entry : pack.read_root(slot.root, slot.data_end).checkpoints) {
-    const Index index = pack.read_index(entry.index, entry.index_digest, slot.data_end);
+  const Root root = pack.read_root(slot.root, slot.data_end);
+  if (root.sequence != slot.sequence || root.parent_sequence != slot.parent_sequence ||
+      root.parent_digest != slot.parent_digest) {
+    throw Error(ErrorCode::kDamaged, "slot and root contradict each other");
+  }
+  for (const RootEntry& entry : root.checkpoints) {
+    const Index index = store::read_index_of(pack, entry, slot.data_end);
     for (const ChunkRef& chunk : index.chunks) {
       std::vector<std::byte> bytes(chunk.plain_bytes);
       pack.read_chunk(chunk, bytes);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Walks format/vectors/table.tsv with the reader in Python: check_vectors.py [ROOT]
+"""Walks format/vectors/table.tsv with the reader in Python: check_vectors.py [ROOT [TABLE]]
 
-Prints one line for each vector that comes out otherwise. Exit code: 0 all as the table says, 1 not,
+TABLE is another table of the same form, whose files count from its own directory. Prints one line for each vector that comes out otherwise. Exit code: 0 all as the table says, 1 not,
 77 without the package xxhash (Debian: python3-xxhash).
 """
 
@@ -70,9 +70,10 @@ def decode(kind, path):
 
 def main():
     wrong, count = 0, 0
-    for line in (ROOT / "format/vectors/table.tsv").read_text().splitlines()[1:]:
+    table = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "format/vectors/table.tsv"
+    for line in table.read_text().splitlines()[1:]:
         name, kind, expected, _, digest, what = line.split("\t")
-        path = ROOT / "format/vectors" / name
+        path = table.parent / name
         try:
             outcome = decode(kind, path)
         except reader.PackError as error:
@@ -84,7 +85,7 @@ def main():
             wrong += 1
             print(f"{name}: {outcome}, not {expected}: {what}")
     print(f"{count} vectors, {wrong} otherwise than the table says")
-    return 1 if wrong or count < 80 else 0
+    return 1 if wrong or count == 0 else 0
 
 
 if __name__ == "__main__":
