@@ -3,10 +3,11 @@
 //
 // Property: whatever they hold, each call succeeds or throws cairn::Error; and after a rebuild, a
 // checkpoint that could be read once, and is not known to be damaged, keeps its bytes for as long
-// as it is listed. (Who writes a catalog may call what is in use free.)
+// as it is listed. (Who writes a catalog may call what is in use free.) What is salvaged is whole.
 #include "image.h"
 #include "mend.h"
 
+#include <cairn/salvage.h>
 #include <cairn/store.h>
 
 #include <algorithm>
@@ -30,10 +31,10 @@ class Session {
   void run() {
     for (std::size_t step = 0; step < kMaxSteps; ++step) {
       if (!store_ && !fuzz::accepts([&] { reopen(); })) {
-        // It does not open: repair is what is left.
+        // It does not open: repair is what is left, and salvage then.
         store_.reset();
-        if (!fuzz::accepts([&] { repair(); })) return;
-        if (!fuzz::accepts([&] { reopen(); })) return;
+        if (!fuzz::accepts([&] { repair(); })) return salvage();
+        if (!fuzz::accepts([&] { reopen(); })) return salvage();
       }
       check_promise();
       if (script_.empty()) return;
@@ -57,7 +58,7 @@ class Session {
   }
 
   void step() {
-    switch (script_.below(11)) {
+    switch (script_.below(12)) {
       case 0:
         reopen();
         break;
@@ -93,11 +94,25 @@ class Session {
         std::filesystem::remove(directory_ / "catalog.mdb");
         known_.clear();  // a rebuild may choose an older commit
         break;
-      default:
+      case 10:
         store_.reset();
         repair();
         break;
+      default:
+        salvage();
+        break;
     }
+  }
+
+  void salvage() {
+    const std::filesystem::path salvaged = directory_ / "salvaged";
+    std::filesystem::remove_all(salvaged);
+    SalvageReport report;
+    if (!fuzz::accepts([&] { report = cairn::salvage(directory_ / "pack", salvaged); })) return;
+    if (report.saved.empty()) return;
+    const Store store(salvaged, {.read_only = true});
+    CAIRN_FUZZ_REQUIRE(store.checkpoints().size() == report.saved.size());
+    CAIRN_FUZZ_REQUIRE(store.verify().ok);
   }
 
   void repair() {
