@@ -6,7 +6,8 @@
     cairn_reader.py extract PACK CKPT TENSOR [FILE]  a tensor's bytes, verified; to stdout without FILE
 
 CKPT is a name, or an id; TENSOR is RECOVERABLE/KEY. Needs the package `xxhash` (Debian:
-python3-xxhash) and nothing else: no catalog, no FlatBuffers, nothing of Cairn. Notes go to stderr.
+python3-xxhash), for compressed chunks also `zstandard` (Debian: python3-zstandard), and nothing
+else: no catalog, no FlatBuffers, nothing of Cairn. Notes go to stderr.
 Exit codes: 0 done, 1 error, 2 usage, 3 damage, 4 no such checkpoint or tensor.
 
 The module is a library, too: `Pack(path).checkpoints()`.
@@ -20,13 +21,21 @@ import sys
 
 import xxhash
 
+try:
+    import zstandard
+except ModuleNotFoundError:  # only compressed chunks need it
+    zstandard = None
+
 VERSION = 1
+COMPRESSED = 1  # incompat
 ALIGNMENT = 4096
 DATA_BEGIN = 131072
 MAX_PACK_BYTES = 2**63 - ALIGNMENT
 MAX_PAYLOAD_BYTES = 2**31 - 65536
 MAX_CHUNK_BYTES = 67108864
 RECORD_HEADER_BYTES = 128
+RAW, GROUPED = 0, 1
+BLOCK_BYTES = 262144
 INDEX, ROOT = 1, 2
 
 # Number: (name, bits).
@@ -67,6 +76,64 @@ def round_up(n):
 
 def ascending(items, what):
     check(all(a < b for a, b in zip(items, items[1:])), f"{what} do not ascend")
+
+
+# ---- compressed chunks ---------------------------------------------------------------------------
+
+
+def degroup(data, plain_bytes):
+    """The plain bytes of a chunk of encoding 1 (section Compressed chunks)."""
+    if zstandard is None:
+        sys.exit("cairn_reader: this pack has compressed chunks, and this Python has no zstandard "
+                 "(Debian: python3-zstandard; PyPI: zstandard)")
+    at = 0
+
+    def take(count):
+        nonlocal at
+        check(count <= len(data) - at, "a compressed chunk is cut short")
+        at += count
+        return data[at - count : at]
+
+    width, rotated, reserved = struct.unpack("<BB6s", take(8))
+    check(width in (1, 2, 4, 8) and rotated in (0, 1), "a compressed chunk's layout")
+    check(reserved == bytes(6), "a reserved byte of a compressed chunk is not zero")
+    decompressor, plain = zstandard.ZstdDecompressor(), bytearray()
+    for begin in range(0, plain_bytes, BLOCK_BYTES):
+        block_bytes = min(BLOCK_BYTES, plain_bytes - begin)
+        count = block_bytes // width
+        elements = bytearray(count * width)
+        for k, length in enumerate(struct.unpack(f"<{width}I", take(4 * width))):
+            check(length <= count, "a group is longer than what it stands for")
+            group = take(length)
+            if length < count:
+                group = decompress(decompressor, group, count)
+            elements[k::width] = group
+        if rotated:
+            elements = unrotated(elements, width)
+        plain += elements + take(block_bytes - count * width)
+    check(digest_of(data[:at]) == take(16), "a compressed chunk does not match its digest")
+    check(not any(data[at:]), "what follows a compressed chunk is not zero")
+    return bytes(plain)
+
+
+def decompress(decompressor, group, count):
+    try:
+        # A frame may say that it holds more than there is memory for: its word is looked at first.
+        check(zstandard.frame_content_size(group) == count, "a group of another length")
+        plain = decompressor.decompress(group, max_output_size=count)
+    except zstandard.ZstdError as error:
+        damaged(f"a group does not decode: {error}")
+    check(len(plain) == count, "a group does not decode to its length")
+    return plain
+
+
+def unrotated(elements, width):
+    """Each element rotated right by one bit."""
+    number = int.from_bytes(elements, "little")
+    bits = 8 * width
+    lowest = int.from_bytes((b"\1" + bytes(width - 1)) * (len(elements) // width), "little")
+    low = number & lowest
+    return ((number ^ low) >> 1 | low << (bits - 1)).to_bytes(len(elements), "little")
 
 
 # ---- FlatBuffers ---------------------------------------------------------------------------------
@@ -299,12 +366,16 @@ def decode_values(table):
 
 class Chunk:
     def __init__(self, fields):
-        (self.digest, self.offset, self.plain_bytes, self.stored_bytes, encoding, reserved,
+        (self.digest, self.offset, self.plain_bytes, self.stored_bytes, self.encoding, reserved,
          flags) = self.fields = fields
-        check(encoding == 0, f"a chunk has the encoding {encoding}", self.offset)
+        check(self.encoding in (RAW, GROUPED), f"a chunk has the encoding {self.encoding}",
+              self.offset)
         check(reserved == bytes(3) and flags == 0, "a reserved byte or flag of a chunk is not zero")
         check(1 <= self.plain_bytes <= MAX_CHUNK_BYTES, "a chunk's length is out of range")
-        check(self.stored_bytes == self.plain_bytes, "a chunk's lengths differ", self.offset)
+        if self.encoding == RAW:
+            check(self.stored_bytes == self.plain_bytes, "a chunk's lengths differ", self.offset)
+        else:
+            check(0 < self.stored_bytes < self.plain_bytes, "a compressed chunk is none", self.offset)
 
 
 class Tensor:
@@ -552,7 +623,7 @@ class Pack:
         (version, hash_number, compat, ro_compat, incompat, uuid, alignment, reserved,
          chunk_bytes) = struct.unpack_from("<IIQQQ16sIIQ", data, 16)
         check(version > 0, "version 0")
-        if version > VERSION or incompat != 0 or hash_number != 1:
+        if version > VERSION or incompat & ~COMPRESSED or hash_number != 1:
             raise PackError("unsupported_version", "the pack needs a newer reader")
         check(alignment == ALIGNMENT, "the alignment")
         check(65536 <= chunk_bytes <= MAX_CHUNK_BYTES and chunk_bytes % 4096 == 0, "the chunk size")
@@ -609,6 +680,8 @@ class Pack:
         data = self.read(chunk.offset, chunk.stored_bytes)
         if len(data) < chunk.stored_bytes:
             raise PackError("truncated", "the pack ends inside a chunk", chunk.offset)
+        if chunk.encoding == GROUPED:
+            data = degroup(data, chunk.plain_bytes)
         check(digest_of(data) == chunk.digest, "a chunk does not match its digest", chunk.offset)
         return data
 

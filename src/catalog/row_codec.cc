@@ -335,11 +335,8 @@ ChunkRow decode_chunk(Bytes key, Bytes value) {
   row.offset = load_le<std::uint64_t>(part, kChunkOffset);
   row.stored_bytes = load_le<std::uint64_t>(part, kChunkStoredBytes);
   row.references = load_le<std::uint64_t>(part, kChunkReferences);
-  const auto encoding = load_le<std::uint8_t>(part, kChunkEncoding);
-  if (encoding != static_cast<std::uint8_t>(format::Encoding::kRaw)) {
-    fail_meaning(kTable, "has an unknown encoding");
-  }
-  row.encoding = static_cast<format::Encoding>(encoding);
+  row.encoding = static_cast<format::Encoding>(load_le<std::uint8_t>(part, kChunkEncoding));
+  if (!format::is_known(row.encoding)) fail_meaning(kTable, "has an unknown encoding");
   if (!all_zero(part.subspan(kChunkReserved))) {
     fail_meaning(kTable, "has reserved bytes that are not zero");
   }

@@ -96,16 +96,17 @@ class Checker {
   void check_chunks() const {
     for (std::size_t i = 0; i < index_.chunks.size(); ++i) {
       const ChunkRef& chunk = index_.chunks[i];
-      if (chunk.encoding != Encoding::kRaw) {
+      if (!is_known(chunk.encoding)) {
         fail(code_, "chunk {} has the unknown encoding {}", i, static_cast<int>(chunk.encoding));
       }
       if (chunk.plain_bytes == 0 || chunk.plain_bytes > kMaxChunkBytes) {
         fail(code_, "chunk {} has {} plain bytes; allowed are 1 to {}", i, chunk.plain_bytes,
              kMaxChunkBytes);
       }
-      if (chunk.stored_bytes != chunk.plain_bytes) {
-        fail(code_, "chunk {} has {} stored bytes, but {} plain ones and no encoding", i,
-             chunk.stored_bytes, chunk.plain_bytes);
+      if (!lengths_fit(chunk.encoding, chunk.plain_bytes, chunk.stored_bytes)) {
+        fail(code_, "chunk {} has {} stored bytes, but {} plain ones and {}", i, chunk.stored_bytes,
+             chunk.plain_bytes,
+             chunk.encoding == Encoding::kRaw ? "no encoding" : "a compressing encoding");
       }
       if (chunk.offset % kAlignment != 0 || chunk.offset < kDataBegin) {
         fail(code_, "chunk {} lies at {}, not at a multiple of {} from {} on", i, chunk.offset,
@@ -428,6 +429,16 @@ std::vector<ChunkRef> decode_chunks(const fb::Index& from, Budget& budget) {
 }
 
 }  // namespace
+
+bool is_known(Encoding encoding) noexcept {
+  return encoding == Encoding::kRaw || encoding == Encoding::kGrouped;
+}
+
+bool lengths_fit(Encoding encoding, std::uint64_t plain_bytes,
+                 std::uint64_t stored_bytes) noexcept {
+  if (encoding == Encoding::kRaw) return stored_bytes == plain_bytes;
+  return stored_bytes > 0 && stored_bytes < plain_bytes;
+}
 
 std::optional<std::uint64_t> tensor_bytes(DType dtype,
                                           std::span<const std::int64_t> shape) noexcept {

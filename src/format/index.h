@@ -16,14 +16,21 @@
 
 namespace cairn::format {
 
-enum class Encoding : std::uint8_t { kRaw = 0 };
+enum class Encoding : std::uint8_t {
+  kRaw = 0,
+  kGrouped = 1,  // codec/grouped.h; in stores with the feature kIncompatCompressed
+};
+
+bool is_known(Encoding encoding) noexcept;
+/// May a chunk of so many plain bytes take so many when stored?
+bool lengths_fit(Encoding encoding, std::uint64_t plain_bytes, std::uint64_t stored_bytes) noexcept;
 
 /// A chunk as an index refers to it.
 struct ChunkRef {
   ChunkId id{};  // XXH3-128 of the plain bytes
   std::uint64_t offset = 0;
   std::uint64_t plain_bytes = 0;
-  std::uint64_t stored_bytes = 0;  // equal to plain_bytes for kRaw
+  std::uint64_t stored_bytes = 0;  // equal to plain_bytes for kRaw, else less
   Encoding encoding = Encoding::kRaw;
   friend bool operator==(const ChunkRef&, const ChunkRef&) = default;
 };

@@ -14,7 +14,8 @@ namespace cairn::format {
 /// reading only, unknown `incompat` bits allow nothing (the rule of ext4).
 inline constexpr std::uint64_t kKnownCompat = 0;
 inline constexpr std::uint64_t kKnownRoCompat = 0;
-inline constexpr std::uint64_t kKnownIncompat = 0;
+inline constexpr std::uint64_t kIncompatCompressed = 1;  // chunks may have Encoding::kGrouped
+inline constexpr std::uint64_t kKnownIncompat = kIncompatCompressed;
 
 struct Superblock {
   std::uint32_t version = kFormatVersion;

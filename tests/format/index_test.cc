@@ -326,8 +326,23 @@ TEST(Index, RefusesChunkLengthsOutOfRange) {
 }
 
 TEST(Index, RefusesUnknownEncodings) {
-  expect_refused([](Index& i) { i.chunks[0].encoding = static_cast<Encoding>(1); },
-                 "chunk 0 has the unknown encoding 1");
+  expect_refused([](Index& i) { i.chunks[0].encoding = static_cast<Encoding>(2); },
+                 "chunk 0 has the unknown encoding 2");
+}
+
+TEST(Index, TakesCompressedChunksThatAreShorterThanTheirPlainBytes) {
+  Index index = some_index();
+  index.chunks[3].encoding = Encoding::kGrouped;
+  index.chunks[3].stored_bytes = 1;
+  EXPECT_EQ(round_trip(index), index);
+  expect_refused([](Index& i) { i.chunks[3].encoding = Encoding::kGrouped; },
+                 "chunk 3 has 32768 stored bytes, but 32768 plain ones and a compressing encoding");
+  expect_refused(
+      [](Index& i) {
+        i.chunks[3].encoding = Encoding::kGrouped;
+        i.chunks[3].stored_bytes = 0;
+      },
+      "chunk 3 has 0 stored bytes");
 }
 
 TEST(Index, RefusesChunksOutOfPlace) {

@@ -73,6 +73,10 @@ void add_superblocks(Vectors& vectors) {
   vectors.valid("superblock", "unknown-features",
                 with_byte(encode_superblock(compatible), 100, 7, kSuperblockBytes),
                 "unknown compat and ro_compat bits, one of which uses a reserved byte");
+  Superblock compressed = superblock();
+  compressed.incompat = kIncompatCompressed;
+  vectors.valid("superblock", "compressed", encode_superblock(compressed),
+                "of a store that may hold compressed chunks");
   Bytes bytes = good;
   bytes[1] = std::byte{'c'};
   vectors.invalid("superblock", "magic", bytes, "another magic");
@@ -356,6 +360,9 @@ void add_indexes(Vectors& vectors) {
   raw(
       "stored", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 65, 0, 0); },
       "raw, but of two lengths");
+  raw(
+      "not-compressed", [&](RawIndex& i) { i.chunks[0] = chunk(131072, 64, 64, 1, 0); },
+      "encoding 1, but not shorter");
   raw(
       "chunk-offset", [&](RawIndex& i) { i.chunks[0] = chunk(131080, 64, 64, 0, 0); },
       "a chunk at no multiple of 4096");

@@ -137,8 +137,8 @@ TEST(Superblock, AllowsReadingOnlyWithUnknownRoCompatBits) {
 
 TEST(Superblock, RefusesUnknownIncompatBits) {
   Superblock superblock = some_superblock();
-  superblock.incompat = 0x21;
-  expect_refused(superblock, ErrorCode::kUnsupportedVersion, "incompat bits 0x21");
+  superblock.incompat = 0x22;
+  expect_refused(superblock, ErrorCode::kUnsupportedVersion, "incompat bits 0x22");
 }
 
 TEST(Superblock, RefusesAnUnknownHashAlgorithm) {

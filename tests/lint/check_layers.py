@@ -15,10 +15,11 @@ import sys
 CORE = {
     "base": [],
     "io": ["base"],
+    "codec": ["base"],  # pure: bytes in, bytes out
     "format": ["base"],  # pure: bytes in, values out, no I/O
-    "pack": ["base", "io", "format"],
+    "pack": ["base", "io", "codec", "format"],
     "catalog": ["base", "io", "format", "pack"],
-    "store": ["base", "io", "format", "pack", "catalog"],
+    "store": ["base", "io", "codec", "format", "pack", "catalog"],
     "interop": ["base", "io"],  # foreign formats; reaches a store through its public headers
 }
 # These use the public headers and their own directory, nothing private of the core.
@@ -30,6 +31,7 @@ EXTERNAL = [
     (re.compile(r"^(torch|ATen|c10|caffe2)/"), "LibTorch", ["src/torch", "include/cairn/torch", "examples"]),
     (re.compile(r"^flatbuffers/"), "FlatBuffers", ["src"]),
     (re.compile(r"^xxh(ash|3)\.h$|^xxh_"), "xxHash", ["src"]),
+    (re.compile(r"^z(std|std_errors|dict)\.h$"), "zstd", ["src/codec"]),
     (re.compile(r"^fmt/"), "fmt", ["src"]),
     (re.compile(r"^nlohmann/"), "nlohmann-json", ["src/interop", "src/cli"]),
     (re.compile(r"^CLI/"), "CLI11", ["src/cli", "examples"]),

@@ -246,7 +246,7 @@ TEST_F(Open, OnlyReadsUnknownRoCompatBits) {
 
 TEST_F(Open, RefusesUnknownIncompatBitsAndNewerVersions) {
   make_store();
-  change_superblock([](format::Superblock& s) { s.incompat = 1; });
+  change_superblock([](format::Superblock& s) { s.incompat = 2; });
   EXPECT_EQ(code_of_opening({.read_only = true}), ErrorCode::kUnsupportedVersion);
   change_superblock([](format::Superblock& s) { s.version = 2; });
   EXPECT_EQ(code_of_opening(), ErrorCode::kUnsupportedVersion);
