@@ -31,6 +31,14 @@ class StoreHandle;
 /// on that of an asynchronous save, and on that of the scrub.
 using LogCallback = std::function<void(std::string_view message)>;
 
+/// How chunks are stored.
+enum class Compression : std::uint8_t {
+  kNone,
+  /// Bytes of equal position in their elements together, then zstd's entropy coding; each chunk
+  /// only where it saves enough. Lossless.
+  kZstd,
+};
+
 struct StoreOptions {
   bool read_only = false;  ///< Never changes a file and never takes the writer lock.
   bool create = true;      ///< Makes the store when the directory is absent or empty.
@@ -43,6 +51,12 @@ struct StoreOptions {
   /// For a new store: large tensors are cut into chunks of so many bytes (a multiple of 4096, at
   /// least 65,536 and at most 64 MiB).
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
+  /// How new chunks are stored. What is stored already stays as it is, and a chunk is found again
+  /// however it is stored. A store that may hold compressed chunks is made so: `kZstd` for one that
+  /// was made without it is `invalid_argument`; copy its checkpoints into a new one.
+  /// Cost: about a core for each GB/s when saving, less when loading; so this is for disks that are
+  /// slower than that, or full.
+  Compression compression = Compression::kNone;
   /// Large transfers go past the page cache where the file system allows it; false: never.
   bool direct_io = true;
   /// Of the chunks that a save finds stored already, it looks again at one in so many, in turn, and
@@ -108,7 +122,8 @@ struct BackupReport {
 
 struct SaveResult {
   CheckpointInfo saved = {};
-  std::uint64_t new_bytes = 0;              ///< Bytes of chunks that were not stored before.
+  std::uint64_t new_bytes = 0;              ///< Plain bytes of chunks that were not stored before.
+  std::uint64_t new_stored_bytes = 0;       ///< What these take; less where they are compressed.
   std::uint64_t new_chunks = 0;             ///< How many of them.
   std::vector<std::uint64_t> deleted = {};  ///< Ids, by `replace` and `retention`.
   std::uint64_t healed_chunks = 0;          ///< Stored ones that had rotted and were stored anew.
@@ -184,6 +199,9 @@ struct StoreStats {
   std::uint64_t allocated_bytes = 0;  ///< What the pack occupies on the disk, holes excluded.
   std::uint64_t catalog_bytes = 0;
   std::uint64_t chunk_bytes = 0;
+  std::uint64_t compressed_chunks = 0;
+  std::uint64_t chunk_plain_bytes = 0;   ///< Of the distinct chunks.
+  std::uint64_t chunk_stored_bytes = 0;  ///< The same as they are stored.
   /// The reader with the oldest snapshot that holds freed extents back, if any.
   std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
   std::uint64_t held_back_bytes = 0;

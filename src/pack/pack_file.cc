@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/mutant.h"
 #include "base/thread_pool.h"
+#include "codec/grouped.h"
 
 #include <cairn/error.h>
 
@@ -214,6 +215,7 @@ PackFile::PackFile(io::File file, const Superblock& superblock)
   const std::size_t most = std::clamp<std::size_t>(kMaxBufferBytes / 2 / bytes, 1, in_flight());
   write_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
   read_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
+  plain_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
 }
 
 void PackFile::create(const std::filesystem::path& path, const Superblock& superblock) {
@@ -477,7 +479,41 @@ std::vector<ReadRequest> join(std::span<const ChunkRead> sorted) {
 
 }  // namespace
 
+namespace {
+
+/// Calls `work` with so many bytes of a buffer from the pool, or of one of its own where those are
+/// too short.
+template <typename Work>
+void with_buffer(io::BufferPool& pool, std::uint64_t bytes, const Work& work) {
+  if (bytes > pool.buffer_bytes()) {
+    io::AlignedBuffer own(bytes);
+    work(own.span().first(bytes));
+    return;
+  }
+  io::BufferPool::Lease buffer = pool.take();
+  work(buffer.span().first(bytes));
+}
+
+}  // namespace
+
+void PackFile::decode_chunk(const ChunkRef& chunk, std::span<const std::byte> stored,
+                            std::span<std::byte> out) const {
+  try {
+    codec::decode(stored, out);
+  } catch (const Error&) {
+    rethrow_at(path(), chunk.offset);
+  }
+  check_digest(path(), chunk, out);
+}
+
 void PackFile::read_chunk(const ChunkRef& chunk, std::span<std::byte> out) const {
+  if (chunk.encoding != format::Encoding::kRaw) {
+    with_buffer(*read_buffers_, chunk.stored_bytes, [&](std::span<std::byte> stored) {
+      file_.read_exactly(chunk.offset, stored);
+      decode_chunk(chunk, stored, out);
+    });
+    return;
+  }
   file_.read_exactly(chunk.offset, out);
   check_digest(path(), chunk, out);
 }
@@ -507,9 +543,21 @@ void PackFile::read_chunks(std::vector<ChunkRead> reads, const ChunkReader& read
       const ChunkRef& chunk = *read.chunk;
       attempt(read, [&] {
         const std::uint64_t at = chunk.offset - request.offset;
-        if (at + chunk.plain_bytes > got) {
+        if (at + chunk.stored_bytes > got) {
           throw Error(ErrorCode::kTruncated, "the pack ends before this chunk does",
                       {.path = path(), .offset = chunk.offset});
+        }
+        if (chunk.encoding != format::Encoding::kRaw) {
+          const auto stored = buffer.subspan(at, chunk.stored_bytes);
+          if (!read.into.empty()) {
+            decode_chunk(chunk, stored, read.into);
+            return;
+          }
+          with_buffer(*plain_buffers_, chunk.plain_bytes, [&](std::span<std::byte> plain) {
+            decode_chunk(chunk, stored, plain);
+            if (reader.use) reader.use(read.tag, plain);
+          });
+          return;
         }
         const auto plain = buffer.subspan(at, chunk.plain_bytes);
         check_digest(path(), chunk, plain);
@@ -529,13 +577,8 @@ void PackFile::read_chunks(std::vector<ChunkRead> reads, const ChunkReader& read
       attempt(first, [&] { read_chunk(*first.chunk, first.into); });
       return;
     }
-    if (request.bytes > read_buffers_->buffer_bytes()) {
-      io::AlignedBuffer own(request.bytes);
-      run_in(request, own.span(), direct);
-      return;
-    }
-    io::BufferPool::Lease buffer = read_buffers_->take();
-    run_in(request, buffer.span().first(request.bytes), direct);
+    with_buffer(*read_buffers_, request.bytes,
+                [&](std::span<std::byte> buffer) { run_in(request, buffer, direct); });
   };
   base::parallel_for(requests.size(), run, in_flight());
 }

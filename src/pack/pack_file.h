@@ -150,9 +150,15 @@ class PackFile {
 
   io::File file_;
   format::Superblock superblock_;
-  // Kept from save to save and from load to load. Two, because filling an extent may read another.
+  /// The plain bytes of a compressed chunk, checked.
+  void decode_chunk(const format::ChunkRef& chunk, std::span<const std::byte> stored,
+                    std::span<std::byte> out) const;
+
+  // Kept from save to save and from load to load. Apart, because filling an extent may read
+  // another, and what is read may have to be decoded.
   std::unique_ptr<io::BufferPool> write_buffers_;
   std::unique_ptr<io::BufferPool> read_buffers_;
+  std::unique_ptr<io::BufferPool> plain_buffers_;
 };
 
 /// Adds where it happened to an error that a pure decoder threw.

@@ -3,13 +3,16 @@
 #include "base/checked.h"
 #include "base/mutant.h"
 #include "base/text.h"
+#include "base/thread_pool.h"
 #include "format/names.h"
 #include "format/record.h"
+#include "store/compress.h"
 #include "store/references.h"
 
 #include <cairn/error.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <map>
 #include <set>
@@ -31,6 +34,9 @@ namespace {
 /// each writes two copies, and the space of a freed one comes back with the second commit after.
 constexpr std::uint64_t kRootsKeptBack = 8;
 
+/// So many plain bytes are encoded before they are written, or one chunk if that is longer: bounds
+/// the memory of a compressing save.
+constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
 }  // namespace
 
 CheckpointInfo info_of(const catalog::CheckpointRow& row) {
@@ -61,6 +67,8 @@ struct Writer::Plan {
   std::vector<Extent> released{};
   std::vector<pack::ExtentWrite> writes{};
   format::Slot slot{};
+  std::uint64_t file_bytes_before =
+      0;                             // 0, or what the pack had before more was reserved than needed
   std::vector<std::string> notes{};  // for the log, once the commit is made
 #ifdef CAIRN_MUTANTS
   std::vector<pack::ExtentWrite> late_writes{};
@@ -68,8 +76,13 @@ struct Writer::Plan {
 };
 
 Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
-               std::uint64_t heal_every, std::optional<Listing> listing)
-    : pack_(pack), catalog_(catalog), log_(std::move(log)), heal_every_(heal_every), healer_(pack) {
+               std::uint64_t heal_every, std::optional<Listing> listing, Compression compression)
+    : pack_(pack),
+      catalog_(catalog),
+      log_(std::move(log)),
+      heal_every_(heal_every),
+      compression_(compression),
+      healer_(pack) {
   const catalog::ReadTransaction view = catalog.read();
   info_ = view.info();
   if (!listing) {
@@ -169,6 +182,21 @@ void Writer::renew_roots() {
   for (std::ptrdiff_t i = 0; i < std::max(least, unreadable); ++i) publish_nothing();
 }
 
+namespace {
+
+/// What was reserved for chunks that became shorter. Never cuts what was there before the save,
+/// which readers may compare with an older end of data.
+void give_back(const io::File& file, std::uint64_t bytes_before, const catalog::InfoRow& info) {
+  const std::uint64_t wanted = std::max(
+      bytes_before, info.data_end + kRootsKeptBack * round_up(info.root.first.bytes, kAlignment));
+  try {
+    if (wanted < file.bytes()) file.resize(wanted);
+  } catch (const Error&) {  // The save is made; what is too long can be cut by `compact`.
+  }
+}
+
+}  // namespace
+
 void Writer::publish(const Change& change, SaveResult& result) {
   Plan plan;
   plan.transaction = info_.transaction + 1;
@@ -195,6 +223,10 @@ void Writer::publish(const Change& change, SaveResult& result) {
   record_in_catalog(plan);
   if (CAIRN_MUTANT(kCommitBeforeFlush)) pack_.sync();
   take_over(plan);
+  if (plan.file_bytes_before > 0) {
+    give_back(pack_.file(), plan.file_bytes_before, info_);
+    reserved_end_ = 0;  // the next save asks again
+  }
   if (log_) {
     for (const std::string& note : plan.notes) log_(note);
   }
@@ -341,13 +373,15 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo&
                       .meta = add.meta,
                       .recoverables = add.recoverables};
   index.chunks.reserve(add.chunks.size());
+  if (compression_ != Compression::kNone) write_compressed(add, plan, result);
   for (const ChunkContent& chunk : add.chunks) {
     const auto place = plan.references.place(chunk.key, [&] {
       const Extent extent = free_space_.allocate(chunk.key.plain_bytes);
       plan.writes.push_back({.offset = extent.offset, .bytes = extent.bytes, .fill = chunk.fill});
       ++result.new_chunks;
       result.new_bytes += extent.bytes;
-      return extent;
+      result.new_stored_bytes += extent.bytes;
+      return catalog::ChunkRow{.offset = extent.offset, .stored_bytes = extent.bytes};
     });
     index.chunks.push_back({.id = chunk.key.id,
                             .offset = place.offset,
@@ -370,6 +404,75 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo&
                                                           .summary = format::summarize(index)});
   plan.root.added = entry_of(*plan.new_row);
   plan.root.next_id = info.id + 1;
+}
+
+void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
+  std::vector<std::uint64_t> lengths;
+  lengths.reserve(add.chunks.size());
+  for (const ChunkContent& chunk : add.chunks) lengths.push_back(chunk.key.plain_bytes);
+  const std::vector<codec::Layout> layouts = layouts_of(add.recoverables, lengths);
+
+  std::vector<std::size_t> fresh;
+  std::set<ChunkKey> seen;
+  pack::FreeSpace at_most = free_space_;
+  std::uint64_t longest = 0;
+  for (std::size_t i = 0; i < add.chunks.size(); ++i) {
+    const ChunkKey& key = add.chunks[i].key;
+    if (plan.references.stored(key) || !seen.insert(key).second) continue;
+    fresh.push_back(i);
+    at_most.allocate(key.plain_bytes);
+    longest = std::max(longest, key.plain_bytes);
+  }
+  if (fresh.empty()) return;
+  plan.file_bytes_before = pack_.file().bytes();
+  reserve_until(at_most.data_end(), info_.root.first.bytes);
+
+  struct Encoded {
+    std::size_t chunk = 0;
+    std::span<std::byte> plain{};
+    std::span<std::byte> stored{};  // as long as `plain`, until it is encoded
+    bool is_encoded = false;
+  };
+  const std::uint64_t batch_bytes = std::max(kBatchBytes, longest);
+  io::AlignedBuffer plain_memory(batch_bytes);
+  io::AlignedBuffer stored_memory(batch_bytes);
+  for (std::size_t next = 0; next < fresh.size();) {
+    std::vector<Encoded> batch;
+    std::uint64_t at = 0;
+    for (; next < fresh.size() && at + lengths[fresh[next]] <= batch_bytes; ++next) {
+      const std::uint64_t bytes = lengths[fresh[next]];
+      batch.push_back({.chunk = fresh[next],
+                       .plain = plain_memory.span().subspan(at, bytes),
+                       .stored = stored_memory.span().subspan(at, bytes)});
+      at += bytes;
+    }
+    base::parallel_for(batch.size(), [&](std::size_t i) {
+      Encoded& one = batch[i];
+      add.chunks[one.chunk].fill(one.plain);
+      const std::size_t bytes = encode_if_worth(one.plain, layouts[one.chunk], one.stored);
+      one.is_encoded = bytes > 0;
+      one.stored = one.is_encoded ? one.stored.first(bytes) : one.plain;
+    });
+    std::vector<pack::ExtentWrite> writes;
+    for (const Encoded& one : batch) {
+      const Extent extent = free_space_.allocate(one.stored.size());
+      plan.references.place(add.chunks[one.chunk].key, [&] {
+        return catalog::ChunkRow{
+            .offset = extent.offset,
+            .stored_bytes = extent.bytes,
+            .encoding = one.is_encoded ? format::Encoding::kGrouped : format::Encoding::kRaw};
+      });
+      writes.push_back({.offset = extent.offset,
+                        .bytes = extent.bytes,
+                        .fill = [bytes = one.stored](std::span<std::byte> out) {
+                          std::memcpy(out.data(), bytes.data(), bytes.size());
+                        }});
+      ++result.new_chunks;
+      result.new_bytes += one.plain.size();
+      result.new_stored_bytes += one.stored.size();
+    }
+    pack_.write_extents(std::move(writes));
+  }
 }
 
 // A job that recovered from the checkpoint before a damaged one soon saves the same bytes again.
@@ -446,14 +549,16 @@ std::uint64_t Writer::bytes_kept_back(std::uint64_t root_bytes) {
 
 void Writer::reserve_space(const Plan& plan) {
   if (!plan.adds) return;  // a deletion lives on what earlier saves kept back
-  const std::uint64_t kept_back = bytes_kept_back(kRecordHeaderBytes + plan.root_payload.size());
-  const std::uint64_t end = free_space_.data_end() + kept_back;
+  reserve_until(free_space_.data_end(), kRecordHeaderBytes + plan.root_payload.size());
+  catalog_.reserve_for_deletion();
+}
+
+void Writer::reserve_until(std::uint64_t data_end, std::uint64_t root_bytes) {
+  const std::uint64_t kept_back = bytes_kept_back(root_bytes);
+  const std::uint64_t end = data_end + kept_back;
   // Reserving what is reserved already would change nothing but the file's times, for which the
   // flush that follows would have to write the file system's journal.
-  if (end <= reserved_end_) {
-    catalog_.reserve_for_deletion();
-    return;
-  }
+  if (end <= reserved_end_) return;
   const io::File& file = pack_.file();
   const std::uint64_t file_bytes = file.bytes();
   const std::uint64_t begin = std::min(info_.data_end, file_bytes);
@@ -471,12 +576,11 @@ void Writer::reserve_space(const Plan& plan) {
       // Another program was faster; deletions then need what is free already.
     }
     throw Error(ErrorCode::kNoSpace,
-                "no space for " + std::to_string(free_space_.data_end() - begin) +
+                "no space for " + std::to_string(data_end - begin) +
                     " more bytes; nothing was changed. Delete checkpoints, free disk space, or "
                     "close readers of deleted checkpoints (`cairn stat` shows them)",
                 {.path = file.path(), .system_errno = error.system_errno()});
   }
-  catalog_.reserve_for_deletion();
 }
 
 // ---- steps 3 and 4: the pack

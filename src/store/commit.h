@@ -3,6 +3,8 @@
 //  1. One thread at a time, in the process that holds the writer's lock.
 //  2. Plan: look chunks up, choose extents, encode index and root. Nothing is written yet; when the
 //     disk has no room, the plan is dropped and nothing has happened.
+//     Compressed chunks are the exception: room is reserved for them as if they were plain, then
+//     they are encoded and written in batches while the plan is made, to space that is free.
 //  3. Write root, chunks, index, second copy of the root, then the slot that points to it. All of
 //     it goes to space that is free in the committed catalog, and to a slot that is neither the
 //     committed root's nor its parent's.
@@ -73,10 +75,11 @@ struct Change {
 class Writer {
  public:
   /// Takes the committed state from the catalog. `pack` and `catalog` outlive the writer.
-  /// `heal_every`: as `StoreOptions` says. `listing`: of the committed state; read if there is
-  /// none.
+  /// `heal_every`, `compression`: as `StoreOptions` says. `listing`: of the committed state; read
+  /// if there is none.
   Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
-         std::uint64_t heal_every = 0, std::optional<Listing> listing = {});
+         std::uint64_t heal_every = 0, std::optional<Listing> listing = {},
+         Compression compression = Compression::kNone);
 
   /// Makes a change durable. Errors: as `Store::save` says.
   SaveResult commit(const Change& change);
@@ -114,12 +117,16 @@ class Writer {
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo& info, Plan& plan,
                            SaveResult& result);
+  /// Encodes and writes the new chunks, a batch after the other, before the rest of the plan is
+  /// made: only then are their lengths known.
+  void write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result);
   /// Writes good bytes over stored ones that are not; see healing.h.
   void plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan, SaveResult& result);
   bool set_flags(const Change::Flags& flags, Plan& plan) const;
   HealingTurn healing_turn_of(std::uint64_t id) const { return {.every = heal_every_, .id = id}; }
   void plan_root(Plan& plan, bool compact);
   void reserve_space(const Plan& plan);
+  void reserve_until(std::uint64_t data_end, std::uint64_t root_bytes);
   /// What deletions need of the disk, behind the end of the pack, beside a root of so many bytes.
   static std::uint64_t bytes_kept_back(std::uint64_t root_bytes);
   void write_pack(Plan& plan);
@@ -132,6 +139,7 @@ class Writer {
   const catalog::Catalog& catalog_;
   LogCallback log_;
   std::uint64_t heal_every_;
+  Compression compression_;
   Healer healer_;
 
   mutable std::mutex mutex_;

@@ -5,11 +5,13 @@
 #include "base/thread_pool.h"
 #include "io/aligned_buffer.h"
 #include "store/checks.h"
+#include "store/compress.h"
 
 #include <cairn/error.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -17,6 +19,30 @@ namespace cairn::store {
 
 using catalog::ChunkKey;
 using format::ChunkRef;
+
+namespace {
+
+/// A chunk's bytes as they are to stand in its extent, or nothing when, as another version of zstd
+/// encodes them, they do not fit there.
+std::optional<pack::ExtentWrite> write_in_place(const ChunkKey& key, const SharedChunk& chunk) {
+  pack::ExtentWrite write{
+      .offset = chunk.row.offset, .bytes = chunk.row.stored_bytes, .fill = *chunk.fill};
+  if (chunk.row.encoding == format::Encoding::kRaw) return write;
+  io::AlignedBuffer plain(key.plain_bytes);
+  (*chunk.fill)(plain.span().first(key.plain_bytes));
+  const auto layout = layout_that_fits(plain.span().first(key.plain_bytes), chunk.row.stored_bytes);
+  if (!layout) return std::nullopt;
+  write.fill = [bytes = key.plain_bytes, layout = *layout,
+                fill = *chunk.fill](std::span<std::byte> out) {
+    io::AlignedBuffer again(bytes);
+    fill(again.span().first(bytes));
+    const std::size_t stored = codec::encode(again.span().first(bytes), layout, out);
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
+  };
+  return write;
+}
+
+}  // namespace
 
 bool HealingTurn::includes(const ChunkKey& key) const noexcept {
   if (every == 0) return false;
@@ -79,8 +105,14 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (problems[i].empty()) continue;
     const SharedChunk& chunk = shared.at(keys[i]);
-    healing.writes.push_back(
-        {.offset = chunk.row.offset, .bytes = chunk.row.stored_bytes, .fill = *chunk.fill});
+    auto write = write_in_place(keys[i], chunk);
+    if (!write) {
+      wanted.erase(keys[i]);
+      healing.notes.push_back("cannot be stored anew in its place, as it no longer fits: " +
+                              problems[i]);
+      continue;
+    }
+    healing.writes.push_back(*std::move(write));
     healing.notes.push_back("stored anew, from the state being saved: " + problems[i]);
   }
 

@@ -71,8 +71,11 @@ void make_directories(const std::filesystem::path& directory) {
   io::sync_directory(path.parent_path());
 }
 
-void make_pack(const StorePaths& paths, std::uint64_t chunk_bytes) {
-  format::Superblock superblock{.chunk_bytes = chunk_bytes};
+void make_pack(const StorePaths& paths, const StoreOptions& options) {
+  format::Superblock superblock{.chunk_bytes = options.chunk_bytes};
+  if (options.compression != Compression::kNone) {
+    superblock.incompat |= format::kIncompatCompressed;
+  }
   io::fill_random(superblock.uuid);
   pack::PackFile::create(paths.pack_tmp, superblock);
   io::rename_file(paths.pack_tmp, paths.pack);
@@ -165,7 +168,7 @@ class Opening {
     StoreLocks locks = StoreLocks::for_writer(paths_, options_.busy_timeout);
     if (!has_pack()) {
       require_makeable();
-      make_pack(paths_, options_.chunk_bytes);
+      make_pack(paths_, options_);
       report_.created = true;
       if (io::on_memory_file_system(paths_.directory)) {
         note(
@@ -180,6 +183,13 @@ class Opening {
       throw Error(ErrorCode::kUnsupportedVersion,
                   "the store has features that this version of Cairn can only read; open it "
                   "read-only, or update Cairn",
+                  {.path = paths_.pack});
+    }
+    if (options_.compression != Compression::kNone &&
+        (pack.superblock().incompat & format::kIncompatCompressed) == 0) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the store was made without compression; open it without, or copy its "
+                  "checkpoints into a new store that is made with it",
                   {.path = paths_.pack});
     }
     catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
@@ -200,9 +210,9 @@ class Opening {
       }
     }
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
-    handle->writer_ =
-        std::make_unique<Writer>(handle->pack_, handle->catalog_, handle->options_.log,
-                                 handle->options_.heal_every, std::move(listing));
+    handle->writer_ = std::make_unique<Writer>(handle->pack_, handle->catalog_,
+                                               handle->options_.log, handle->options_.heal_every,
+                                               std::move(listing), handle->options_.compression);
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was

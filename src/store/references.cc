@@ -102,11 +102,11 @@ std::optional<ChunkRow> ReferenceChanges::stored(const ChunkKey& key) const {
   return count.row.references > 0 ? std::optional(count.row) : std::nullopt;
 }
 
-ChunkRow ReferenceChanges::place(const ChunkKey& key, const std::function<Extent()>& allocate) {
+ChunkRow ReferenceChanges::place(const ChunkKey& key, const std::function<ChunkRow()>& allocate) {
   Count& count = counts_.at(key);
   if (count.row.references == 0 && count.row.stored_bytes == 0) {
-    const Extent extent = allocate();
-    count.row = {.offset = extent.offset, .stored_bytes = extent.bytes, .references = 0};
+    count.row = allocate();
+    count.row.references = 0;
   }
   return count.row;
 }

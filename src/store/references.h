@@ -40,9 +40,10 @@ class ReferenceChanges {
 
   /// The row of a chunk that `add` was called for and that is stored.
   std::optional<catalog::ChunkRow> stored(const catalog::ChunkKey& key) const;
-  /// Where a chunk lies that `add` was called for; `allocate` is asked once for one that is new.
+  /// Where a chunk lies that `add` was called for; `allocate`, which gives its place
+  /// and encoding, is asked once for one that is new.
   catalog::ChunkRow place(const catalog::ChunkKey& key,
-                          const std::function<format::Extent()>& allocate);
+                          const std::function<catalog::ChunkRow()>& allocate);
 
   /// Rows whose count changed; with count 0: rows to erase.
   std::vector<std::pair<catalog::ChunkKey, catalog::ChunkRow>> changed_rows() const;

@@ -185,6 +185,11 @@ StoreStats Store::stat() const {
     ++stats.checkpoints;
     stats.logical_bytes += row.summary.logical_bytes;
   });
+  view.for_each_chunk([&](const catalog::ChunkKey& key, const catalog::ChunkRow& row) {
+    if (row.encoding != format::Encoding::kRaw) ++stats.compressed_chunks;
+    stats.chunk_plain_bytes += key.plain_bytes;
+    stats.chunk_stored_bytes += row.stored_bytes;
+  });
   // The next commit's transaction is one after this view's.
   const std::uint64_t horizon = view.id() >= 1 ? view.id() - 1 : 0;
   view.for_each_free([&](const catalog::FreeRow& row) {

@@ -1,0 +1,180 @@
+// A store with compression: every operation gives what it gives without, and takes less.
+
+#include "support/scratch.h"
+#include "support/states.h"
+
+#include <cairn/salvage.h>
+#include <cairn/store.h>
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cairn {
+namespace {
+
+using testing::Bytes;
+using testing::contents;
+using testing::flip_byte;
+using testing::model;
+using testing::pattern;
+using testing::ScratchDirectory;
+using testing::tensor;
+
+/// Weights of bf16 as training leaves them: small, around zero.
+Bytes weights(std::uint64_t seed, std::size_t count) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal(0.0F, 0.02F);
+  Bytes bytes(2 * count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const float value = normal(random);
+    std::memcpy(&bytes[2 * i], reinterpret_cast<const char*>(&value) + 2, 2);
+  }
+  return bytes;
+}
+
+constexpr std::size_t kWeights = 700'001;  // two chunks, the second one short
+
+class Compressed : public ::testing::Test {
+ protected:
+  std::filesystem::path path() const { return scratch_ / "store"; }
+  std::filesystem::path pack() const { return path() / "pack"; }
+  Store open(Compression compression = Compression::kZstd, std::uint64_t heal_every = 0) const {
+    return Store(path(), {.compression = compression, .heal_every = heal_every});
+  }
+  /// Weights that become smaller, noise that does not, and small tensors that share a chunk.
+  static CheckpointState state(std::uint64_t seed) {
+    return model({tensor("a.weight", DType::kBF16, {kWeights}, weights(seed, kWeights)),
+                  tensor("b.noise", pattern(seed, 200'000)),
+                  tensor("c.bias", DType::kBF16, {5'000}, weights(seed + 1, 5'000)),
+                  tensor("d.scale", DType::kF64, {3}, pattern(seed, 24))});
+  }
+  static std::uint64_t offset_of_weights(const Store& store, std::uint64_t id) {
+    const Checkpoint checkpoint = store.open(id);
+    return checkpoint.chunks(*checkpoint.find_tensor("model", "a.weight")).front().pack_offset;
+  }
+
+  ScratchDirectory scratch_;
+};
+
+TEST_F(Compressed, StoresLessAndTellsSo) {
+  Store store = open();
+  const SaveResult saved = store.save(state(1));
+  EXPECT_LT(saved.new_stored_bytes, saved.new_bytes * 80 / 100);
+  EXPECT_GE(saved.new_bytes, saved.saved.logical_bytes);
+  const StoreStats stats = store.stat();
+  EXPECT_EQ(stats.compressed_chunks, 3U);  // two of the weights, the shared one
+  EXPECT_EQ(stats.chunk_plain_bytes, saved.new_bytes);
+  EXPECT_EQ(stats.chunk_stored_bytes, saved.new_stored_bytes);
+  EXPECT_LT(stats.stored_bytes, saved.new_bytes);
+}
+
+TEST_F(Compressed, LoadsTheSameInEveryModeAndInParts) {
+  Store store = open();
+  const std::uint64_t id = store.save(state(1)).saved.id;
+  const Checkpoint checkpoint = store.open(id);
+  const auto expected = contents(state(1));
+  EXPECT_EQ(contents(checkpoint), expected);
+  const std::size_t number = *checkpoint.find_tensor("model", "a.weight");
+  const Bytes& wanted = expected.at("model/a.weight");
+  for (const LoadMode mode : {LoadMode::kVerifyFirst, LoadMode::kStaged, LoadMode::kSinglePass}) {
+    Bytes out(wanted.size());
+    const LoadTarget target{.tensor = number, .out = out};
+    checkpoint.load({&target, 1}, mode);
+    EXPECT_EQ(out, wanted);
+  }
+  Bytes rows(1'001);  // across the end of the first chunk
+  checkpoint.read_range(number, (std::size_t{1} << 20) - 500, rows);
+  EXPECT_EQ(std::memcmp(rows.data(), &wanted[(std::size_t{1} << 20) - 500], rows.size()), 0);
+}
+
+TEST_F(Compressed, SharesChunksHoweverTheyAreStored) {
+  open().save(state(1));
+  {
+    Store plain = open(Compression::kNone);
+    EXPECT_EQ(plain.save(state(1)).new_chunks, 0U);
+    const SaveResult saved = plain.save(state(2));
+    EXPECT_EQ(saved.new_stored_bytes, saved.new_bytes);
+  }
+  Store store = open();
+  const SaveResult again = store.save_async(state(2)).get();
+  EXPECT_EQ(again.new_chunks, 0U);
+  EXPECT_EQ(contents(store.open(again.saved.id)), contents(state(2)));
+  EXPECT_TRUE(store.verify().ok);
+}
+
+TEST_F(Compressed, SavesBehindTheCallerAndRecyclesWhatIsFreed) {
+  Store store = open();
+  std::uint64_t pack_bytes = 0;
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    const SaveResult saved =
+        store
+            .save_async(state(seed), {.retention =
+                                          [](std::span<const CheckpointInfo> all) {
+                                            return all.size() > 1 ? std::vector{all.back().id}
+                                                                  : std::vector<std::uint64_t>();
+                                          }})
+            .get();
+    EXPECT_EQ(contents(store.open(saved.saved.id)), contents(state(seed)));
+    if (seed == 5) pack_bytes = store.stat().pack_bytes;
+  }
+  EXPECT_LE(store.stat().pack_bytes, pack_bytes + (std::uint64_t{1} << 20));
+  EXPECT_TRUE(store.verify().ok);
+}
+
+TEST_F(Compressed, TellsDamageAndHealsIt) {
+  Store store = open(Compression::kZstd, 1);
+  const std::uint64_t id = store.save(state(1)).saved.id;
+  const std::uint64_t offset = offset_of_weights(store, id);
+  flip_byte(pack(), offset + 10'000);
+  const VerifyReport report = store.verify();
+  ASSERT_EQ(report.damaged.size(), 1U);
+  EXPECT_EQ(report.damaged[0].what, "chunk");
+  EXPECT_EQ(report.damaged[0].pack_offset, offset);
+  ASSERT_EQ(report.damaged[0].touches.size(), 1U);
+  EXPECT_EQ(report.damaged[0].touches[0].tensor, "model/a.weight");
+  EXPECT_THROW(contents(store.open(id)), Error);
+
+  EXPECT_EQ(store.save(state(1)).healed_chunks, 1U);
+  EXPECT_TRUE(store.verify().ok);
+  EXPECT_EQ(contents(store.open(id)), contents(state(1)));
+}
+
+TEST_F(Compressed, IsRebuiltCopiedAndSalvaged) {
+  const std::uint64_t id = open().save(state(1)).saved.id;
+  std::filesystem::remove(path() / "catalog.mdb");
+  Store store = open(Compression::kNone);
+  EXPECT_TRUE(store.open_report().rebuilt_catalog);
+  EXPECT_TRUE(store.verify().ok);
+  Store other(scratch_ / "other");
+  EXPECT_EQ(contents(other.open(other.copy(store.open(id)).saved.id)), contents(state(1)));
+  const SalvageReport report = salvage(pack(), scratch_ / "salvaged");
+  ASSERT_EQ(report.saved.size(), 1U);
+  EXPECT_EQ(contents(Store(scratch_ / "salvaged").open(report.saved[0].id)), contents(state(1)));
+}
+
+TEST_F(Compressed, GivesBackWhatWasReservedForPlainChunks) {
+  Store store = open();
+  store.save(state(1));
+  const StoreStats stats = store.stat();
+  EXPECT_LT(stats.pack_bytes, std::uint64_t{131'072} + stats.stored_bytes + stats.free_bytes +
+                                  (std::uint64_t{128} << 10));
+}
+
+TEST_F(Compressed, NeedsAStoreThatWasMadeForIt) {
+  Store(path()).save(state(1));
+  try {
+    open();
+    FAIL() << "opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace cairn
