@@ -29,8 +29,14 @@ struct Layout {
 /// The layout that fits elements of a dtype. A complex number is two floats.
 Layout layout_of(DType dtype) noexcept;
 
-/// Encodes `plain` into `out` and returns the encoded length; 0 when it does not fit.
-/// Deterministic, for one version of zstd. Errors: bad_alloc.
+/// So much is enough for any encoding of so many plain bytes.
+constexpr std::size_t most_encoded_bytes(std::size_t plain_bytes) noexcept {
+  return plain_bytes + plain_bytes / 1024 + 256;
+}
+
+/// Encodes `plain` into `out` and returns the encoded length; 0 when it does not fit, or when zstd
+/// wants more room on its way there. What comes out is the same in any `out` that is large enough,
+/// for one version of zstd. Errors: bad_alloc.
 std::size_t encode(std::span<const std::byte> plain, Layout layout, std::span<std::byte> out);
 
 /// Decodes into `plain`, which is as long as what was encoded. Safe on any input: writes nothing

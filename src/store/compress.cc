@@ -65,9 +65,9 @@ std::size_t encode_if_worth(std::span<const std::byte> plain, codec::Layout layo
 
 std::optional<codec::Layout> layout_that_fits(std::span<const std::byte> plain,
                                               std::uint64_t stored_bytes) {
-  std::vector<std::byte> out(stored_bytes);
+  std::vector<std::byte> out(codec::most_encoded_bytes(plain.size()));
   for (const codec::Layout layout : kLayouts) {
-    if (codec::encode(plain, layout, out) > 0) return layout;
+    if (codec::encode(plain, layout, out) <= stored_bytes) return layout;
   }
   return std::nullopt;
 }

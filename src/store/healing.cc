@@ -36,8 +36,10 @@ std::optional<pack::ExtentWrite> write_in_place(const ChunkKey& key, const Share
                 fill = *chunk.fill](std::span<std::byte> out) {
     io::AlignedBuffer again(bytes);
     fill(again.span().first(bytes));
-    const std::size_t stored = codec::encode(again.span().first(bytes), layout, out);
-    std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
+    std::vector<std::byte> encoded(codec::most_encoded_bytes(bytes));
+    encoded.resize(codec::encode(again.span().first(bytes), layout, encoded));
+    encoded.resize(out.size());  // zeros
+    std::copy(encoded.begin(), encoded.end(), out.begin());
   };
   return write;
 }

@@ -13,8 +13,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-constexpr std::size_t kOverheadBytes = 4096;
-
 Bytes random_bytes(std::size_t count, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   Bytes bytes(count);
@@ -35,7 +33,7 @@ Bytes bf16_weights(std::size_t count, std::uint64_t seed) {
 }
 
 Bytes encoded(const Bytes& plain, Layout layout) {
-  Bytes out(plain.size() + kOverheadBytes);
+  Bytes out(most_encoded_bytes(plain.size()));
   out.resize(encode(plain, layout, out));
   return out;
 }
@@ -111,6 +109,18 @@ TEST(Grouped, SaysWhenItDoesNotFit) {
   for (const std::size_t room : {0, 7, 8, 24, 31}) {
     Bytes little(room);
     EXPECT_EQ(encode(weights, layout_of(DType::kBF16), little), 0U);
+  }
+}
+
+TEST(Grouped, EncodesTheSameWhateverTheRoom) {
+  const Bytes plain = bf16_weights(300'000, 6);
+  const Bytes whole = encoded(plain, layout_of(DType::kBF16));
+  for (std::size_t room = whole.size(); room < plain.size(); room += 997) {
+    Bytes out(room);
+    out.resize(encode(plain, layout_of(DType::kBF16), out));
+    if (!out.empty()) {
+      EXPECT_EQ(out, whole);
+    }
   }
 }
 
