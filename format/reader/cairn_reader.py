@@ -81,11 +81,15 @@ def ascending(items, what):
 # ---- compressed chunks ---------------------------------------------------------------------------
 
 
+def require_zstandard():
+    if zstandard is None:
+        raise PackError("unsupported_version", "the pack may hold compressed chunks, and this Python "
+                        "has no zstandard (Debian: python3-zstandard)")
+
+
 def degroup(data, plain_bytes):
     """The plain bytes of a chunk of encoding 1 (section Compressed chunks)."""
-    if zstandard is None:
-        sys.exit("cairn_reader: this pack has compressed chunks, and this Python has no zstandard "
-                 "(Debian: python3-zstandard; PyPI: zstandard)")
+    require_zstandard()
     at = 0
 
     def take(count):
@@ -97,22 +101,23 @@ def degroup(data, plain_bytes):
     width, rotated, reserved = struct.unpack("<BB6s", take(8))
     check(width in (1, 2, 4, 8) and rotated in (0, 1), "a compressed chunk's layout")
     check(reserved == bytes(6), "a reserved byte of a compressed chunk is not zero")
-    decompressor, plain = zstandard.ZstdDecompressor(), bytearray()
+    blocks = []
     for begin in range(0, plain_bytes, BLOCK_BYTES):
         block_bytes = min(BLOCK_BYTES, plain_bytes - begin)
-        count = block_bytes // width
-        elements = bytearray(count * width)
-        for k, length in enumerate(struct.unpack(f"<{width}I", take(4 * width))):
-            check(length <= count, "a group is longer than what it stands for")
-            group = take(length)
-            if length < count:
-                group = decompress(decompressor, group, count)
-            elements[k::width] = group
-        if rotated:
-            elements = unrotated(elements, width)
-        plain += elements + take(block_bytes - count * width)
+        count, tail = divmod(block_bytes, width)
+        lengths = struct.unpack(f"<{width}I", take(4 * width))
+        check(max(lengths) <= count, "a group is longer than what it stands for")
+        blocks.append((count, [take(length) for length in lengths], take(tail)))
     check(digest_of(data[:at]) == take(16), "a compressed chunk does not match its digest")
     check(not any(data[at:]), "what follows a compressed chunk is not zero")
+    decompressor, plain = zstandard.ZstdDecompressor(), bytearray()
+    for count, groups, tail in blocks:
+        elements = bytearray(count * width)
+        for k, group in enumerate(groups):
+            if len(group) < count:
+                group = decompress(decompressor, group, count)
+            elements[k::width] = group
+        plain += (unrotated(elements, width) if rotated else elements) + tail
     return bytes(plain)
 
 
@@ -625,6 +630,8 @@ class Pack:
         check(version > 0, "version 0")
         if version > VERSION or incompat & ~COMPRESSED or hash_number != 1:
             raise PackError("unsupported_version", "the pack needs a newer reader")
+        if incompat & COMPRESSED:
+            require_zstandard()
         check(alignment == ALIGNMENT, "the alignment")
         check(65536 <= chunk_bytes <= MAX_CHUNK_BYTES and chunk_bytes % 4096 == 0, "the chunk size")
         if compat == 0 and ro_compat == 0:

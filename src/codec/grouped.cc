@@ -30,6 +30,11 @@ constexpr std::size_t kDigestBytes = 16;
 /// A group is stored as it is unless coding saves one part in so many.
 constexpr std::size_t kLeastGain = 32;
 
+bool all_zero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(),
+                     [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 [[noreturn]] void fail(const char* what) {
   throw Error(ErrorCode::kDamaged, std::string("a compressed chunk is damaged: ") + what);
 }
@@ -167,7 +172,7 @@ class Input {
  public:
   explicit Input(std::span<const std::byte> encoded) : encoded_(encoded) {}
 
-  std::size_t at() const { return at_; }
+  std::span<const std::byte> taken() const { return encoded_.first(at_); }
   std::span<const std::byte> rest() const { return encoded_.subspan(at_); }
   std::span<const std::byte> take(std::size_t count) {
     if (count > encoded_.size() - at_) fail("it is cut short");
@@ -180,18 +185,42 @@ class Input {
   std::size_t at_ = 0;
 };
 
-void decode_block(Input& in, Layout layout, std::span<std::byte> block) {
-  const std::size_t count = block.size() / layout.width;
+Layout take_layout(Input& in) {
+  const auto header = in.take(kHeaderBytes);
+  const Layout layout{.width = std::to_integer<std::uint8_t>(header[kWidthAt]),
+                      .rotated = header[kRotatedAt] != std::byte{0}};
+  if (!std::has_single_bit(layout.width) || layout.width > 8) fail("its width is none");
+  if (header[kRotatedAt] > std::byte{1}) fail("its rotation is none");
+  if (!all_zero(header.subspan(kReservedAt))) fail("a reserved byte is not zero");
+  return layout;
+}
+
+/// What a block is stored as, each piece where it lies.
+struct Block {
+  std::array<std::span<const std::byte>, 8> groups{};
+  std::span<const std::byte> tail{};
+};
+
+Block take_block(Input& in, Layout layout, std::size_t block_bytes) {
+  const std::size_t count = block_bytes / layout.width;
   const auto lengths = in.take(layout.width * kLengthBytes);
-  std::array<const std::byte*, 8> groups{};
+  Block block;
   for (std::size_t k = 0; k < layout.width; ++k) {
     const auto length = base::load_le<std::uint32_t>(lengths, k * kLengthBytes);
     if (length > count) fail("a group is longer than what it stands for");
-    const auto stored = in.take(length);
-    if (length == count) {
-      groups[k] = stored.data();
-      continue;
-    }
+    block.groups[k] = in.take(length);
+  }
+  block.tail = in.take(block_bytes - count * layout.width);
+  return block;
+}
+
+void decode_block(const Block& block, Layout layout, std::span<std::byte> out) {
+  const std::size_t count = out.size() / layout.width;
+  std::array<const std::byte*, 8> groups{};
+  for (std::size_t k = 0; k < layout.width; ++k) {
+    const auto stored = block.groups[k];
+    groups[k] = stored.data();
+    if (stored.size() == count) continue;
     std::byte* group = groups_of_this_thread() + k * count;
     const std::size_t got =
         ZSTD_decompressDCtx(decompressor(), group, count, stored.data(), stored.size());
@@ -199,11 +228,18 @@ void decode_block(Input& in, Layout layout, std::span<std::byte> block) {
     groups[k] = group;
   }
   with_element(layout, [&](auto element) {
-    join<decltype(element)>(groups, count, layout.rotated, block.data());
+    join<decltype(element)>(groups, count, layout.rotated, out.data());
   });
-  const auto tail = in.take(block.size() - count * layout.width);
-  if (!tail.empty()) {
-    std::memcpy(block.data() + count * layout.width, tail.data(), tail.size());
+  if (!block.tail.empty()) {
+    std::memcpy(out.data() + count * layout.width, block.tail.data(), block.tail.size());
+  }
+}
+
+/// Calls `work` with the offset and length of each block.
+template <typename Work>
+void for_each_block(std::size_t plain_bytes, const Work& work) {
+  for (std::size_t at = 0; at < plain_bytes; at += kBlockBytes) {
+    work(at, std::min(kBlockBytes, plain_bytes - at));
   }
 }
 
@@ -245,26 +281,18 @@ std::size_t encode(std::span<const std::byte> plain, Layout layout, std::span<st
 
 void decode(std::span<const std::byte> encoded, std::span<std::byte> plain) {
   Input in(encoded);
-  const auto header = in.take(kHeaderBytes);
-  const Layout layout{.width = std::to_integer<std::uint8_t>(header[kWidthAt]),
-                      .rotated = header[kRotatedAt] != std::byte{0}};
-  if (!std::has_single_bit(layout.width) || layout.width > 8) fail("its width is none");
-  if (header[kRotatedAt] > std::byte{1}) fail("its rotation is none");
-  const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
-  const auto reserved = header.subspan(kReservedAt);
-  if (!std::all_of(reserved.begin(), reserved.end(), is_zero)) {
-    fail("a reserved byte is not zero");
-  }
-  for (std::size_t at = 0; at < plain.size(); at += kBlockBytes) {
-    decode_block(in, layout, plain.subspan(at, std::min(kBlockBytes, plain.size() - at)));
-  }
-  const base::Digest128 digest = base::xxh3_128(encoded.first(in.at()));
+  const Layout layout = take_layout(in);
+  Input blocks = in;
+  for_each_block(plain.size(),
+                 [&](std::size_t, std::size_t bytes) { take_block(in, layout, bytes); });
+  const base::Digest128 digest = base::xxh3_128(in.taken());
   if (std::memcmp(in.take(kDigestBytes).data(), &digest, kDigestBytes) != 0) {
     fail("it does not match its digest");
   }
-  if (!std::all_of(in.rest().begin(), in.rest().end(), is_zero)) {
-    fail("what follows it is not zero");
-  }
+  if (!all_zero(in.rest())) fail("what follows it is not zero");
+  for_each_block(plain.size(), [&](std::size_t at, std::size_t bytes) {
+    decode_block(take_block(blocks, layout, bytes), layout, plain.subspan(at, bytes));
+  });
 }
 
 }  // namespace cairn::codec

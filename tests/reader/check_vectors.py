@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Walks format/vectors/table.tsv with the reader in Python: check_vectors.py [ROOT [TABLE]]
 
-TABLE is another table of the same form, whose files count from its own directory. Prints one line for each vector that comes out otherwise. Exit code: 0 all as the table says, 1 not,
-77 without the package xxhash (Debian: python3-xxhash).
+TABLE is another table of the same form, whose files count from its own directory. Prints one line for
+each vector that comes out otherwise. Exit code: 0 all as the table says, 1 not, 77 without the packages
+xxhash and zstandard (Debian: python3-xxhash, python3-zstandard).
 """
 
 import pathlib
@@ -10,8 +11,9 @@ import sys
 
 try:
     import xxhash
-except ModuleNotFoundError:
-    print("skipped: this Python has no xxhash (Debian: python3-xxhash)")
+    import zstandard
+except ModuleNotFoundError as error:
+    print(f"skipped: this Python has no {error.name} (Debian: python3-{error.name})")
     sys.exit(77)
 
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2])

@@ -25,10 +25,10 @@ namespace {
 using namespace cairn::testing;
 using nlohmann::json;
 
-/// A Python that has xxhash, or "".
+/// A Python that has what the reader needs, or "".
 std::string python() {
   for (const char* program : {"python3", "/usr/bin/python3"}) {
-    const std::string check = std::string(program) + " -c 'import xxhash' 2>/dev/null";
+    const std::string check = std::string(program) + " -c 'import xxhash, zstandard' 2>/dev/null";
     if (std::system(check.c_str()) == 0) return program;
   }
   return "";
@@ -161,7 +161,8 @@ class Reader : public ::testing::Test {
  protected:
   void SetUp() override {
     python_ = python();
-    if (python_.empty()) GTEST_SKIP() << "there is no Python with xxhash (Debian: python3-xxhash)";
+    if (python_.empty()) GTEST_SKIP() << "there is no Python with xxhash and zstandard (Debian: "
+                                       "python3-xxhash, python3-zstandard)";
   }
 
   /// What the reader prints; it must end with `code`.
