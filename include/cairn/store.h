@@ -52,11 +52,10 @@ struct StoreOptions {
   /// least 65,536 and at most 64 MiB).
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
   /// How new chunks are stored. What is stored already stays as it is, and a chunk is found again
-  /// however it is stored. A store that may hold compressed chunks is made so: `kZstd` for one that
-  /// was made without it is `invalid_argument`; copy its checkpoints into a new one.
-  /// Cost: about a core for each GB/s when saving, less when loading; so this is for disks that are
-  /// slower than that, or full.
-  Compression compression = Compression::kNone;
+  /// however it is stored. A store that was ever opened with `kZstd` compresses from then on,
+  /// unless it is told `kNone`; others do not. Cost: about a core for each GB/s when saving, less
+  /// when loading; so this is for disks that are slower than that, or full.
+  std::optional<Compression> compression = std::nullopt;
   /// Large transfers go past the page cache where the file system allows it; false: never.
   bool direct_io = true;
   /// Of the chunks that a save finds stored already, it looks again at one in so many, in turn, and
@@ -199,12 +198,18 @@ struct StoreStats {
   std::uint64_t allocated_bytes = 0;  ///< What the pack occupies on the disk, holes excluded.
   std::uint64_t catalog_bytes = 0;
   std::uint64_t chunk_bytes = 0;
-  std::uint64_t compressed_chunks = 0;
-  std::uint64_t chunk_plain_bytes = 0;   ///< Of the distinct chunks.
-  std::uint64_t chunk_stored_bytes = 0;  ///< The same as they are stored.
+  bool compressed = false;  ///< Whether new chunks are compressed unless an option says otherwise.
   /// The reader with the oldest snapshot that holds freed extents back, if any.
   std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
   std::uint64_t held_back_bytes = 0;
+};
+
+/// How the distinct chunks of a store are stored.
+struct ChunkStats {
+  std::uint64_t chunks = 0;
+  std::uint64_t compressed_chunks = 0;
+  std::uint64_t plain_bytes = 0;
+  std::uint64_t stored_bytes = 0;
 };
 
 /// What `compact` gave back to the file system.
@@ -324,6 +329,8 @@ class Store {
   /// Errors: io; those of a commit.
   ScrubReport scrub(std::uint64_t max_bytes);
   StoreStats stat() const;
+  /// Cost: reads a row of the catalog for each chunk.
+  ChunkStats chunk_stats() const;
   /// Gives free space back to the file system: cuts the pack at the end of data, and makes holes
   /// below it. Nothing is moved. Later saves are slower where they fill holes again, so this is for
   /// stores that will not soon grow again.

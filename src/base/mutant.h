@@ -27,6 +27,7 @@ enum class Mutant {
   kAsyncSaveOvertaken,
   kHealedAfterFlush,
   kChangedTensorsSaved,
+  kSuperblocksAtOnce,
 };
 
 inline Mutant active_mutant = Mutant::kNone;

@@ -1,4 +1,5 @@
-// The superblock: what a pack is. Written twice when the store is made, never changed.
+// The superblock: what a pack is. Written twice when the store is made; only features are added
+// later.
 #pragma once
 
 #include "format/layout.h"

@@ -350,6 +350,19 @@ void PackFile::rewrite_superblock(std::size_t copy) const {
   file_.write(kSuperblockOffsets.at(copy), format::encode_superblock(superblock_));
 }
 
+std::vector<std::string> PackFile::renew_superblocks(std::uint64_t incompat) {
+  superblock_.incompat |= incompat;
+  const auto errors = superblock_errors();
+  std::vector<std::string> mended;
+  for (std::size_t copy = 0; copy < errors.size(); ++copy) {
+    if (errors[copy].empty()) continue;
+    rewrite_superblock(copy);
+    if (!CAIRN_MUTANT(kSuperblocksAtOnce)) sync();
+    mended.push_back(errors[copy]);
+  }
+  return mended;
+}
+
 // ---- reading ------------------------------------------------------------------------------------
 
 namespace {

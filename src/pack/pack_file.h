@@ -86,8 +86,8 @@ class PackFile {
 
   /// The same for a pack of which neither superblock is good: the UUID that its slots carry, or
   /// else its records, and the chunk size that its indexes show (if none does, the default, or what
-  /// its largest chunk needs). Features are taken to be none: a version that has any must keep them
-  /// where they are found again. `how` says what was done, when it was.
+  /// its largest chunk needs). Features are taken to be none;
+  /// repair finds again by the indexes what these need. `how` says what was done, when it was.
   /// Errors: as `open`, also when neither slots nor records tell.
   static PackFile open_to_rescue(const std::filesystem::path& path, io::File::Access access,
                                  std::string& how);
@@ -99,6 +99,10 @@ class PackFile {
   /// What is wrong with either copy; empty strings for good ones.
   std::array<std::string, 2> superblock_errors() const;
   void rewrite_superblock(std::size_t copy) const;
+  /// Writes anew each copy of the superblock that is bad, or lacks one of these `incompat`
+  /// features, durably and one after the other, so that a crash leaves the other one whole. Returns
+  /// what was wrong with them; nothing when nothing was written.
+  std::vector<std::string> renew_superblocks(std::uint64_t incompat);
 
   SlotTable read_slots() const;
   void write_slot(const format::Slot& slot) const;

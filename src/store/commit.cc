@@ -37,6 +37,7 @@ constexpr std::uint64_t kRootsKeptBack = 8;
 /// So many plain bytes are encoded before they are written, or one chunk if that is longer: bounds
 /// the memory of a compressing save.
 constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
+
 }  // namespace
 
 CheckpointInfo info_of(const catalog::CheckpointRow& row) {
@@ -67,8 +68,8 @@ struct Writer::Plan {
   std::vector<Extent> released{};
   std::vector<pack::ExtentWrite> writes{};
   format::Slot slot{};
-  std::uint64_t file_bytes_before =
-      0;                             // 0, or what the pack had before more was reserved than needed
+  // What the pack had before more was reserved than compressed chunks need, if that was done.
+  std::optional<std::uint64_t> bytes_before_reserving{};
   std::vector<std::string> notes{};  // for the log, once the commit is made
 #ifdef CAIRN_MUTANTS
   std::vector<pack::ExtentWrite> late_writes{};
@@ -223,8 +224,8 @@ void Writer::publish(const Change& change, SaveResult& result) {
   record_in_catalog(plan);
   if (CAIRN_MUTANT(kCommitBeforeFlush)) pack_.sync();
   take_over(plan);
-  if (plan.file_bytes_before > 0) {
-    give_back(pack_.file(), plan.file_bytes_before, info_);
+  if (plan.bytes_before_reserving) {
+    give_back(pack_.file(), *plan.bytes_before_reserving, info_);
     reserved_end_ = 0;  // the next save asks again
   }
   if (log_) {
@@ -409,22 +410,21 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo&
 void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
   std::vector<std::uint64_t> lengths;
   lengths.reserve(add.chunks.size());
-  for (const ChunkContent& chunk : add.chunks) lengths.push_back(chunk.key.plain_bytes);
-  const std::vector<codec::Layout> layouts = layouts_of(add.recoverables, lengths);
-
   std::vector<std::size_t> fresh;
   std::set<ChunkKey> seen;
   pack::FreeSpace at_most = free_space_;
   std::uint64_t longest = 0;
   for (std::size_t i = 0; i < add.chunks.size(); ++i) {
     const ChunkKey& key = add.chunks[i].key;
+    lengths.push_back(key.plain_bytes);
     if (plan.references.stored(key) || !seen.insert(key).second) continue;
     fresh.push_back(i);
     at_most.allocate(key.plain_bytes);
     longest = std::max(longest, key.plain_bytes);
   }
   if (fresh.empty()) return;
-  plan.file_bytes_before = pack_.file().bytes();
+  const std::vector<codec::Layout> layouts = layouts_of(add.recoverables, lengths);
+  plan.bytes_before_reserving = pack_.file().bytes();
   reserve_until(at_most.data_end(), info_.root.first.bytes);
 
   struct Encoded {

@@ -71,11 +71,13 @@ void make_directories(const std::filesystem::path& directory) {
   io::sync_directory(path.parent_path());
 }
 
+std::uint64_t wanted_features(const StoreOptions& options) {
+  return options.compression == Compression::kZstd ? format::kIncompatCompressed : 0;
+}
+
 void make_pack(const StorePaths& paths, const StoreOptions& options) {
   format::Superblock superblock{.chunk_bytes = options.chunk_bytes};
-  if (options.compression != Compression::kNone) {
-    superblock.incompat |= format::kIncompatCompressed;
-  }
+  superblock.incompat = wanted_features(options);
   io::fill_random(superblock.uuid);
   pack::PackFile::create(paths.pack_tmp, superblock);
   io::rename_file(paths.pack_tmp, paths.pack);
@@ -185,13 +187,6 @@ class Opening {
                   "read-only, or update Cairn",
                   {.path = paths_.pack});
     }
-    if (options_.compression != Compression::kNone &&
-        (pack.superblock().incompat & format::kIncompatCompressed) == 0) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "the store was made without compression; open it without, or copy its "
-                  "checkpoints into a new store that is made with it",
-                  {.path = paths_.pack});
-    }
     catalog::Catalog catalog = open_or_rebuild_catalog(locks, pack);
     bool stranded = false;
     bool roots_damaged = false;
@@ -209,10 +204,12 @@ class Opening {
         stranded = true;
       }
     }
+    renew_superblocks(pack);
+    options_.compression = compression_of(pack);
     auto handle = finish(std::move(locks), std::move(pack), std::move(catalog));
     handle->writer_ = std::make_unique<Writer>(handle->pack_, handle->catalog_,
                                                handle->options_.log, handle->options_.heal_every,
-                                               std::move(listing), handle->options_.compression);
+                                               std::move(listing), *handle->options_.compression);
     handle->saver_ = std::make_unique<AsyncSaver>(*handle->writer_, handle->pack_, handle->catalog_,
                                                   handle->options_.log);
     // The state that this opening found gets a root and a slot of its own, newer than any that was
@@ -228,6 +225,41 @@ class Opening {
       }
     }
     return handle;
+  }
+
+  /// A crash may have torn a copy when a feature was added; and a feature must be known before the
+  /// first chunk is stored that needs it.
+  void renew_superblocks(pack::PackFile& pack) {
+    const std::uint64_t wanted = wanted_features(options_);
+    const std::uint64_t before = pack.superblock().incompat;
+    const bool is_new = (wanted & ~before) != 0;
+    if ((pack.superblock().compat & ~format::kKnownCompat) != 0) {
+      // What such a feature keeps in the superblock would be lost.
+      if (!is_new) return;
+      throw Error(ErrorCode::kUnsupportedVersion,
+                  "the store has features that this version of Cairn does not know, so it can add "
+                  "none; open it without compression, or update Cairn",
+                  {.path = paths_.pack});
+    }
+    try {
+      const auto mended = pack.renew_superblocks(wanted);
+      if (is_new) {
+        note(
+            "new chunks are compressed from now on; versions of Cairn that cannot read them "
+            "refuse the store");
+        return;
+      }
+      for (const std::string& what : mended) {
+        note("a copy of the superblock was written anew: " + what);
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kNoSpace || is_new) throw;  // the next opening tries again
+    }
+  }
+
+  Compression compression_of(const pack::PackFile& pack) const {
+    const bool may = (pack.superblock().incompat & format::kIncompatCompressed) != 0;
+    return options_.compression.value_or(may ? Compression::kZstd : Compression::kNone);
   }
 
   catalog::Catalog open_or_rebuild_catalog(StoreLocks& locks, const pack::PackFile& pack) {

@@ -55,12 +55,13 @@ class Repair {
       locks.make_exclusive();
     }
     std::string how;
-    const pack::PackFile pack = pack::PackFile::open_to_rescue(
+    pack::PackFile pack = pack::PackFile::open_to_rescue(
         paths_.pack, options_.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite,
         how);
     if (!how.empty()) act(how);
     mend_superblocks(pack);
     if (!keep_catalog(pack) && !rebuild_catalog(pack)) return std::move(report_);
+    mend_features(pack);
     check_checkpoints(pack);
     return std::move(report_);
   }
@@ -264,6 +265,25 @@ class Repair {
     }
     pack.write_slot(chosen.slot);
     pack.sync();
+  }
+
+  /// What a superblock says that was made from other parts of the pack, or not by Cairn.
+  void mend_features(pack::PackFile& pack) {
+    if ((pack.superblock().incompat & format::kIncompatCompressed) != 0) return;
+    const bool compresses = std::any_of(rows_.begin(), rows_.end(), [&](const CheckpointRow& row) {
+      try {
+        const format::Index index = read_index_of(pack, row, data_end_);
+        return std::any_of(index.chunks.begin(), index.chunks.end(), [](const auto& chunk) {
+          return chunk.encoding != format::Encoding::kRaw;
+        });
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        return false;
+      }
+    });
+    if (!compresses) return;
+    act("say in the superblock that chunks may be compressed");
+    if (!options_.dry_run) pack.renew_superblocks(format::kIncompatCompressed);
   }
 
   void check_checkpoints(const pack::PackFile& pack) {

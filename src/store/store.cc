@@ -170,7 +170,9 @@ StoreStats Store::stat() const {
   stats.sequence = info.sequence;
   stats.next_id = info.next_id;
   stats.chunks = view.chunk_rows();
-  stats.chunk_bytes = handle_->pack().superblock().chunk_bytes;
+  const format::Superblock& superblock = handle_->pack().superblock();
+  stats.chunk_bytes = superblock.chunk_bytes;
+  stats.compressed = (superblock.incompat & format::kIncompatCompressed) != 0;
   stats.pack_bytes = handle_->pack().file().bytes();
   stats.allocated_bytes = handle_->pack().file().allocated_bytes();
   stats.catalog_bytes = handle_->catalog().file_bytes();
@@ -185,11 +187,6 @@ StoreStats Store::stat() const {
     ++stats.checkpoints;
     stats.logical_bytes += row.summary.logical_bytes;
   });
-  view.for_each_chunk([&](const catalog::ChunkKey& key, const catalog::ChunkRow& row) {
-    if (row.encoding != format::Encoding::kRaw) ++stats.compressed_chunks;
-    stats.chunk_plain_bytes += key.plain_bytes;
-    stats.chunk_stored_bytes += row.stored_bytes;
-  });
   // The next commit's transaction is one after this view's.
   const std::uint64_t horizon = view.id() >= 1 ? view.id() - 1 : 0;
   view.for_each_free([&](const catalog::FreeRow& row) {
@@ -202,6 +199,19 @@ StoreStats Store::stat() const {
   });
   if (stats.held_back_bytes > 0) stats.oldest_reader_pid = oldest->pid;
   stats.stored_bytes = space(info.data_end) - format::kDataBegin - stats.free_bytes;
+  return stats;
+}
+
+ChunkStats Store::chunk_stats() const {
+  handle_->require_not_forked();
+  ChunkStats stats;
+  const catalog::ReadTransaction view = handle_->catalog().read();
+  view.for_each_chunk([&](const catalog::ChunkKey& key, const catalog::ChunkRow& row) {
+    ++stats.chunks;
+    if (row.encoding != format::Encoding::kRaw) ++stats.compressed_chunks;
+    stats.plain_bytes += key.plain_bytes;
+    stats.stored_bytes += row.stored_bytes;
+  });
   return stats;
 }
 

@@ -252,6 +252,14 @@ class StoreCheck : public ContentsCheck {
         }
       }
     }
+    const bool may_compress = (pack_.superblock().incompat & format::kIncompatCompressed) != 0;
+    const bool compresses = std::any_of(expected.begin(), expected.end(), [](const auto& chunk) {
+      return chunk.second.encoding != format::Encoding::kRaw;
+    });
+    if (compresses && !may_compress) {
+      damage("superblock", "chunks are compressed, and the superblock does not say so",
+             format::kSuperblockOffsets[0], format::kSuperblockBytes);
+    }
     std::uint64_t matched = 0;
     view_.for_each_chunk([&](const ChunkKey& key, const ChunkRow& row) {
       extents.emplace_back(Extent{.offset = row.offset, .bytes = row.stored_bytes}, "a chunk");

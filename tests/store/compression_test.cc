@@ -1,5 +1,6 @@
 // A store with compression: every operation gives what it gives without, and takes less.
 
+#include "format/superblock.h"
 #include "support/scratch.h"
 #include "support/states.h"
 
@@ -8,8 +9,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -67,11 +70,13 @@ TEST_F(Compressed, StoresLessAndTellsSo) {
   const SaveResult saved = store.save(state(1));
   EXPECT_LT(saved.new_stored_bytes, saved.new_bytes * 80 / 100);
   EXPECT_GE(saved.new_bytes, saved.saved.logical_bytes);
-  const StoreStats stats = store.stat();
+  const ChunkStats stats = store.chunk_stats();
+  EXPECT_EQ(stats.chunks, saved.new_chunks);
   EXPECT_EQ(stats.compressed_chunks, 3U);  // two of the weights, the shared one
-  EXPECT_EQ(stats.chunk_plain_bytes, saved.new_bytes);
-  EXPECT_EQ(stats.chunk_stored_bytes, saved.new_stored_bytes);
-  EXPECT_LT(stats.stored_bytes, saved.new_bytes);
+  EXPECT_EQ(stats.plain_bytes, saved.new_bytes);
+  EXPECT_EQ(stats.stored_bytes, saved.new_stored_bytes);
+  EXPECT_LT(store.stat().stored_bytes, saved.new_bytes);
+  EXPECT_TRUE(store.stat().compressed);
 }
 
 TEST_F(Compressed, LoadsTheSameInEveryModeAndInParts) {
@@ -158,6 +163,28 @@ TEST_F(Compressed, IsRebuiltCopiedAndSalvaged) {
   EXPECT_EQ(contents(Store(scratch_ / "salvaged").open(report.saved[0].id)), contents(state(1)));
 }
 
+TEST_F(Compressed, SuperblocksThatDoNotSaySoAreFoundAndRepaired) {
+  open().save(state(1));
+  const Bytes good = testing::read_file(pack());
+  Bytes bytes = good;
+  format::Superblock superblock =
+      format::decode_superblock(std::span(bytes).first(format::kSuperblockBytes));
+  superblock.incompat = 0;
+  const auto without = format::encode_superblock(superblock);
+  for (const std::uint64_t offset : format::kSuperblockOffsets) {
+    std::copy(without.begin(), without.end(), bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
+  testing::write_file(pack(), bytes);
+  const VerifyReport report = Store(path(), {.read_only = true}).verify();
+  ASSERT_EQ(report.damaged.size(), 1U);
+  EXPECT_EQ(report.damaged[0].what, "superblock");
+  EXPECT_EQ(Store::repair(path(), {.dry_run = true}).actions.size(), 1U);
+  EXPECT_EQ(testing::read_file(pack()), bytes);
+  EXPECT_EQ(Store::repair(path()).actions.size(), 1U);
+  EXPECT_EQ(testing::read_file(pack()), good);
+  EXPECT_TRUE(Store(path()).verify().ok);
+}
+
 TEST_F(Compressed, GivesBackWhatWasReservedForPlainChunks) {
   Store store = open();
   store.save(state(1));
@@ -166,13 +193,54 @@ TEST_F(Compressed, GivesBackWhatWasReservedForPlainChunks) {
                                   (std::uint64_t{128} << 10));
 }
 
-TEST_F(Compressed, NeedsAStoreThatWasMadeForIt) {
+TEST_F(Compressed, IsAnOptionThatAStoreRemembers) {
   Store(path()).save(state(1));
-  try {
-    open();
-    FAIL() << "opened";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  const auto saved = [&](std::uint64_t seed, std::optional<Compression> compression) {
+    return Store(path(), {.compression = compression}).save(state(seed));
+  };
+  const SaveResult before = saved(2, {});
+  EXPECT_EQ(before.new_stored_bytes, before.new_bytes);
+  const SaveResult with = saved(3, Compression::kZstd);
+  EXPECT_LT(with.new_stored_bytes, with.new_bytes);
+  const SaveResult after = saved(4, {});
+  EXPECT_LT(after.new_stored_bytes, after.new_bytes);
+  const SaveResult without = saved(5, Compression::kNone);
+  EXPECT_EQ(without.new_stored_bytes, without.new_bytes);
+  EXPECT_TRUE(Store(path()).verify().ok);
+}
+
+// What a crash may leave that comes while the feature is added: one copy that has it, and the other
+// one without it or torn.
+TEST_F(Compressed, IsAddedAgainWhereACrashCutThatShort) {
+  Store(path()).save(state(1));
+  const Bytes without = testing::read_file(pack());
+  open().save(state(2));
+  const Bytes with = testing::read_file(pack());
+  const auto copy_of = [](const Bytes& bytes, std::size_t copy) {
+    const auto begin =
+        bytes.begin() + static_cast<std::ptrdiff_t>(format::kSuperblockOffsets[copy]);
+    return Bytes(begin, begin + format::kSuperblockBytes);
+  };
+  Bytes torn = copy_of(without, 0);
+  std::copy_n(copy_of(with, 0).begin(), 512, torn.begin());
+  const auto lay_out = [&](const Bytes& first, const Bytes& second) {
+    Bytes bytes = without;
+    std::copy(first.begin(), first.end(), bytes.begin());
+    std::copy(second.begin(), second.end(),
+              bytes.begin() + static_cast<std::ptrdiff_t>(format::kSuperblockOffsets[1]));
+    testing::write_file(pack(), bytes);
+    std::filesystem::remove(path() / "catalog.mdb");  // that of the second save
+  };
+  for (const auto& [first, second] :
+       {std::pair(torn, copy_of(without, 1)), std::pair(copy_of(with, 0), copy_of(without, 1)),
+        std::pair(copy_of(with, 0), torn)}) {
+    lay_out(first, second);
+    EXPECT_TRUE(Store(path()).verify().ok);
+    lay_out(first, second);
+    EXPECT_LT(open().save(state(2)).new_stored_bytes, 2'000'000U);
+    EXPECT_TRUE(Store(path(), {.read_only = true}).verify().ok);
+    const Bytes bytes = testing::read_file(pack());
+    for (const std::size_t copy : {0, 1}) EXPECT_EQ(copy_of(bytes, copy), copy_of(with, copy));
   }
 }
 

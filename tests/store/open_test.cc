@@ -224,11 +224,22 @@ TEST_F(Open, RefusesAnEmptyPackAndOneThatIsSomethingElse) {
 TEST_F(Open, UsesTheSecondSuperblockWhenTheFirstIsBad) {
   make_store();
   flip_byte(pack(), 20);
-  Store store(path());
+  const Store store(path(), {.read_only = true});
   EXPECT_EQ(everything(store).size(), 2U);
   const VerifyReport report = store.verify();
   ASSERT_EQ(report.damaged.size(), 1U);
   EXPECT_EQ(report.damaged[0].what, "superblock");
+}
+
+TEST_F(Open, ForWritingMendsOneBadSuperblock) {
+  for (const std::uint64_t offset : format::kSuperblockOffsets) {
+    make_store();
+    flip_byte(pack(), offset + 20);
+    EXPECT_EQ(Store(path()).open_report().notes.size(), 1U);
+    expect_whole();
+    EXPECT_TRUE(Store(path()).verify().ok);
+    fs::remove_all(path());
+  }
 }
 
 TEST_F(Open, ReadsAndWritesUnknownCompatBits) {
