@@ -30,7 +30,11 @@ std::vector<std::vector<Operation>> engine_sequences() {
           {kSaveAsync, kSaveDirect},
           {kHeal, kSaveNew},
           {kSaveNew, kRead, kHeal, kDelete},
-          {kCopy, kSaveAsync, kCopy}};
+          {kCopy, kSaveAsync, kCopy},
+          {kSaveNew, kCompress, kSaveNew, kSaveAsync, kReuse},
+          {kCompress, kSaveDirect, kKeepOnly, kAbort, kSaveChangingSome},
+          {kCompress, kHeal, kLoseCatalog, kCopy},
+          {kCompress, kSaveNew, kRead, kKeepOnly, kCompact, kSaveAsync}};
 }
 
 std::vector<std::vector<Operation>> all_sequences(std::mt19937_64& random) {

@@ -18,7 +18,8 @@ struct Effort {
   static Effort from_environment();
 };
 
-/// Asynchronous and direct saves, copies and healing, beside one another and what may meet them.
+/// Asynchronous, direct and compressed saves, copies and healing, beside one another and what may
+/// meet them.
 std::vector<std::vector<Operation>> engine_sequences();
 
 /// Every sequence of three operations (those of two, one and none are their beginnings), in an

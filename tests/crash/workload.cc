@@ -174,6 +174,10 @@ class Job {
       case Operation::kHeal:
         heal();
         break;
+      case Operation::kCompress:
+        compression_ = Compression::kZstd;
+        reopen();
+        break;
     }
     check();
   }
@@ -206,8 +210,8 @@ class Job {
     for (std::size_t i = 0; i < versions_.size(); ++i) {
       RecoverableState part;
       part.name = "part" + std::to_string(i);
-      part.tensors.push_back(
-          testing::tensor("weight", testing::pattern(versions_[i] * 10 + i, 2500 * (i + 1))));
+      part.tensors.push_back(testing::tensor(
+          "weight", testing::coarse_pattern(versions_[i] * 10 + i, 2500 * (i + 1))));
       part.values = {{"version", static_cast<std::int64_t>(versions_[i])}};
       state.push_back(std::move(part));
     }
@@ -224,7 +228,7 @@ class Job {
   }
 
   void open() {
-    store_.emplace(directory_, StoreOptions{.chunk_bytes = 65536});
+    store_.emplace(directory_, StoreOptions{.chunk_bytes = 65536, .compression = compression_});
     recorder_.note("opened");
   }
 
@@ -389,10 +393,10 @@ class Job {
     recorder_.note("healed");
   }
 
-  /// Damages the first chunk of a checkpoint, on the disk.
+  /// Damages the last chunk of a checkpoint, on the disk: one that is compressed if any is.
   void let_rot(std::uint64_t id) {
     const std::filesystem::path path = directory_ / "pack";
-    const std::uint64_t offset = first_chunk_of(id, path);
+    const std::uint64_t offset = last_chunk_of(id, path);
     const testing::Bytes wrong(1200, std::byte{0x55});
     const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     const bool put = fd >= 0 &&
@@ -403,13 +407,13 @@ class Job {
     if (!put) throw std::runtime_error("cannot damage " + path.string());
   }
 
-  static std::uint64_t first_chunk_of(std::uint64_t id, const std::filesystem::path& path) {
+  static std::uint64_t last_chunk_of(std::uint64_t id, const std::filesystem::path& path) {
     const auto pack = pack::PackFile::open(path, io::File::Access::kRead);
     const pack::SlotTable slots = pack.read_slots();
     const format::Slot& slot = *slots.newest_first().front();
     for (const format::RootEntry& entry : pack.read_root(slot.root, slot.data_end).checkpoints) {
       if (entry.id != id) continue;
-      return pack.read_index(entry.index, entry.index_digest, slot.data_end).chunks.at(0).offset;
+      return pack.read_index(entry.index, entry.index_digest, slot.data_end).chunks.back().offset;
     }
     throw std::runtime_error("the newest root lacks a checkpoint");
   }
@@ -502,6 +506,7 @@ class Job {
   std::size_t acknowledged_ = 0;
   std::size_t newest_ = 0;
   bool in_doubt_ = false;
+  std::optional<Compression> compression_;  // as the store was made, until it is set
 };
 
 constexpr std::array<std::string_view, std::size(kOperations)> kNames = {
@@ -510,7 +515,8 @@ constexpr std::array<std::string_view, std::size(kOperations)> kNames = {
     "pin",         "replace",        "reuse",
     "abort",       "compact",        "reopen",
     "read",        "lose catalog",   "save async",
-    "save direct", "copy",           "heal"};
+    "save direct", "copy",           "heal",
+    "compress"};
 
 }  // namespace
 

@@ -38,7 +38,7 @@ enum class Operation {
   kSaveDirect,   // of more than a MiB, which is written past the page cache
   kCopy,         // takes in a checkpoint of another store
   kHeal,         // saves, lets a chunk rot, finds that by a scrub, saves the same: mended in place
-  // Compressed saves (a StoreOption) belong here, too.
+  kCompress,     // closes, and opens so that new chunks are compressed from then on
 };
 inline constexpr Operation kOperations[] = {
     Operation::kSaveNew,    Operation::kSaveUnchanged, Operation::kSaveChangingSome,
@@ -46,7 +46,8 @@ inline constexpr Operation kOperations[] = {
     Operation::kReplace,    Operation::kReuse,         Operation::kAbort,
     Operation::kCompact,    Operation::kReopen,        Operation::kRead,
     Operation::kSaveLarge,  Operation::kLoseCatalog,   Operation::kSaveAsync,
-    Operation::kSaveDirect, Operation::kCopy,          Operation::kHeal};
+    Operation::kSaveDirect, Operation::kCopy,          Operation::kHeal,
+    Operation::kCompress};
 
 std::string_view name_of(Operation operation);
 std::string describe(std::span<const Operation> operations);

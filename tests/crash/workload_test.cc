@@ -46,7 +46,8 @@ Legal legal_after(std::initializer_list<const char*> noted) {
 TEST(Workload, EqualOnesMakeEqualLogs) {
   for (const std::vector<Operation>& operations :
        {std::vector{kSaveNew, kSaveAsync, kReuse, kSaveAsync, kSaveAsync, kKeepOnly},
-        std::vector{kSaveDirect, kSaveAsync, kReopen, kHeal, kCopy}}) {
+        std::vector{kSaveDirect, kSaveAsync, kReopen, kHeal, kCopy},
+        std::vector{kSaveNew, kCompress, kSaveDirect, kSaveAsync, kHeal}}) {
     EXPECT_EQ(to_text(run(operations).log), to_text(run(operations).log)) << describe(operations);
   }
 }
@@ -61,6 +62,18 @@ TEST(Workload, AnAsynchronousSaveWritesWhileTheNextChangeIsInFlight) {
 TEST(Workload, DirectSavesGoPastThePageCache) {
   EXPECT_EQ(run({kSaveNew}).direct_writes, 0U);
   EXPECT_GT(run({kSaveDirect}).direct_writes, 0U);
+}
+
+TEST(Workload, CompressedSavesWriteLess) {
+  const auto written = [](const std::vector<Operation>& operations) {
+    std::size_t bytes = 0;
+    for (const Event& event : run(operations).log) {
+      if (event.kind == EventKind::kWrite) bytes += event.data.size();
+    }
+    return bytes;
+  };
+  EXPECT_LT(written({kCompress, kSaveNew, kSaveNew, kSaveNew}) + 12'000,
+            written({kReopen, kSaveNew, kSaveNew, kSaveNew}));
 }
 
 TEST(Workload, GoesOnWithWhatIsThere) {

@@ -10,6 +10,7 @@
 namespace cairn::damage {
 namespace {
 
+using testing::coarse_pattern;
 using testing::pattern;
 using testing::tensor;
 
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 CheckpointState state_numbered(std::uint64_t number) {
   std::vector<TensorInput> tensors;
   tensors.push_back(tensor("frozen", pattern(1, 150'000)));
-  tensors.push_back(tensor("own", pattern(100 + number, 250'000)));
+  tensors.push_back(tensor("own", coarse_pattern(100 + number, 250'000)));
   for (std::uint64_t i = 0; i < 30; ++i) {
     const std::uint64_t seed = i < 20 ? 1000 + i : 10'000 * number + i;
     tensors.push_back(tensor("small." + std::to_string(i), pattern(seed, 500 + 37 * i)));
@@ -68,7 +69,9 @@ Specimen::Specimen(const fs::path& directory) {
       save(1, "a"),   save(2, "gone"), save(3, "b"), remove("gone"), save(4, "c"),
       save(5, "too"), remove("too"),   pin("a"),     save(4, "d"),   save(6, "e")};
   for (const auto& change : life) {
-    Store store(directory, {.chunk_bytes = 65'536});
+    // What is new in "b" is plain.
+    const auto compression = moments_.size() == 2 ? Compression::kNone : Compression::kZstd;
+    Store store(directory, {.chunk_bytes = 65'536, .compression = compression});
     change(store);
     moments_.push_back(moment_of(directory));
   }

@@ -41,7 +41,8 @@ std::string_view word_for(Part::Kind kind);
 class Specimen {
  public:
   /// Makes a store of about two megabytes in `directory`: checkpoints that share chunks, small
-  /// tensors laid together, a pin, free extents of several commits; and another store beside it.
+  /// tensors laid together, plain and compressed chunks, a pin, free extents of several commits;
+  /// and another store beside it.
   explicit Specimen(const std::filesystem::path& directory);
 
   const std::vector<Moment>& moments() const { return moments_; }

@@ -11,6 +11,7 @@ namespace cairn::fault {
 namespace {
 
 using testing::Bytes;
+using testing::coarse_pattern;
 using testing::pattern;
 using testing::tensor;
 
@@ -22,7 +23,7 @@ constexpr std::uint64_t kChunkBytes = 65'536;
 CheckpointState state_numbered(std::uint64_t number) {
   std::vector<TensorInput> tensors;
   tensors.push_back(tensor("frozen", pattern(1, 70'000)));
-  tensors.push_back(tensor("own", pattern(100 + number, 80'000)));
+  tensors.push_back(tensor("own", coarse_pattern(100 + number, 80'000)));
   for (std::uint64_t i = 0; i < 3; ++i) {
     tensors.push_back(
         tensor("small." + std::to_string(i), pattern(i == 0 ? 7 : 200 + number + i, 1500)));
@@ -40,6 +41,11 @@ void prepare_store(const fs::path& directory) {
   store.save(state_numbered(4), {.name = "c"});
   store.save(state_numbered(4), {.name = "same as c"});
   store.set_pinned(std::vector{a}, true);
+}
+
+void prepare_compressed(const fs::path& directory) {
+  { const Store store(directory, {.chunk_bytes = kChunkBytes, .compression = Compression::kZstd}); }
+  prepare_store(directory);
 }
 
 void prepare_nothing(const fs::path& directory) {
@@ -178,6 +184,22 @@ std::vector<Scenario> make_scenarios() {
   return {
       {.name = "save", .prepare = prepare_store, .begin = begin_saving, .run = save},
       {.name = "save_async", .prepare = prepare_store, .begin = begin_saving, .run = save_async},
+      {.name = "save, compressed",
+       .prepare = prepare_compressed,
+       .begin = begin_keeping_only,
+       .run = save},
+      {.name = "load, compressed",
+       .prepare = prepare_compressed,
+       .begin = begin_loading,
+       .run = load<LoadMode::kVerifyFirst>,
+       .only_reads = true},
+      {.name = "compress from now on",
+       .prepare = prepare_store,
+       .begin = begin_nothing,
+       .run =
+           [](Session& s) {
+             s.store.emplace(s.directory, StoreOptions{.compression = Compression::kZstd});
+           }},
       {.name = "replace", .prepare = prepare_store, .begin = begin_replacing, .run = save},
       {.name = "keep only", .prepare = prepare_store, .begin = begin_keeping_only, .run = save},
       {.name = "delete",
@@ -214,6 +236,7 @@ std::vector<Scenario> make_scenarios() {
            [](Session& s) {
              const auto infos = s.store->checkpoints();
              s.store->stat();
+             s.store->chunk_stats();
              s.store->find_by_name("b");
              s.store->bytes_freed_if_deleted(infos);
              s.store->open(infos.front().id);

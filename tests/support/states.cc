@@ -22,6 +22,12 @@ Bytes pattern(std::uint64_t seed, std::size_t bytes) {
   return result;
 }
 
+Bytes coarse_pattern(std::uint64_t seed, std::size_t bytes) {
+  Bytes result = pattern(seed, bytes);
+  for (std::byte& byte : result) byte &= std::byte{0x0f};
+  return result;
+}
+
 TensorInput tensor(std::string key, DType dtype, std::vector<std::int64_t> shape, Bytes bytes) {
   auto owned = std::make_shared<const Bytes>(std::move(bytes));
   TensorInput input;

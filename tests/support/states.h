@@ -23,6 +23,9 @@ using Bytes = std::vector<std::byte>;
 /// Bytes that differ for every seed, and do not repeat within.
 Bytes pattern(std::uint64_t seed, std::size_t bytes);
 
+/// The same of 16 values only, so that they take about half when compressed.
+Bytes coarse_pattern(std::uint64_t seed, std::size_t bytes);
+
 /// A tensor of u8 that owns its bytes.
 TensorInput tensor(std::string key, Bytes bytes);
 TensorInput tensor(std::string key, DType dtype, std::vector<std::int64_t> shape, Bytes bytes);

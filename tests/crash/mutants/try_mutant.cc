@@ -222,6 +222,7 @@ std::vector<Trial> trials() {
        flush(EventKind::kSync, "pack"),
        {{kSaveDirect}}},
       {"chunk mended after the pack's flush", kHealedAfterFlush, {}, {{kHeal}}},
+      {"both superblocks rewritten before a flush", kSuperblocksAtOnce, {}, {{kCompress}}},
       {"changed tensors saved", kChangedTensorsSaved, {}, {}, change_tensors_during_healing},
   };
 }
