@@ -212,13 +212,21 @@ struct ChunkStats {
   std::uint64_t stored_bytes = 0;
 };
 
+struct CompactOptions {
+  /// First stores compressed, in one commit, what is stored plain and gains by it. For a store that
+  /// compresses (`StoreOptions::compression`); no index may be damaged.
+  /// Cost: reads every plain chunk, and needs as much room beside them as if none became shorter.
+  bool compress = false;
+};
+
 /// What `compact` gave back to the file system.
 struct CompactReport {
   std::uint64_t pack_bytes_before = 0;
   std::uint64_t pack_bytes = 0;  ///< Length of the pack.
   std::uint64_t allocated_bytes_before = 0;
-  std::uint64_t allocated_bytes = 0;  ///< What it occupies on the disk, holes excluded.
-  bool can_punch = true;              ///< Whether the file system can make holes.
+  std::uint64_t allocated_bytes = 0;    ///< What it occupies on the disk, holes excluded.
+  bool can_punch = true;                ///< Whether the file system can make holes.
+  std::uint64_t compressed_chunks = 0;  ///< That were stored plain before.
   /// A reader whose snapshot holds some of it back, if any; once it has gone, compact again.
   std::optional<std::int64_t> oldest_reader_pid = std::nullopt;
 };
@@ -337,7 +345,9 @@ class Store {
   ///
   /// Durability: as every change; what was not given back after a crash stays free.
   /// Cost: three commits that change nothing, and a call for each hole.
-  CompactReport compact();
+  /// Errors: with `compress`, invalid_argument (a store without compression), damaged (an index;
+  /// run `repair`), no_space (nothing changed); otherwise as `save`.
+  CompactReport compact(const CompactOptions& options = {});
   /// For each checkpoint alone: the bytes of extents that deleting it would free.
   std::vector<std::uint64_t> bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const;
 

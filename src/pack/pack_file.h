@@ -86,8 +86,8 @@ class PackFile {
 
   /// The same for a pack of which neither superblock is good: the UUID that its slots carry, or
   /// else its records, and the chunk size that its indexes show (if none does, the default, or what
-  /// its largest chunk needs). Features are taken to be none;
-  /// repair finds again by the indexes what these need. `how` says what was done, when it was.
+  /// its largest chunk needs). Features are taken to be none; a repair
+  /// adds what the indexes turn out to need. `how` says what was done, when it was.
   /// Errors: as `open`, also when neither slots nor records tell.
   static PackFile open_to_rescue(const std::filesystem::path& path, io::File::Access access,
                                  std::string& how);

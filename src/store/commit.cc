@@ -3,18 +3,14 @@
 #include "base/checked.h"
 #include "base/mutant.h"
 #include "base/text.h"
-#include "base/thread_pool.h"
 #include "format/names.h"
 #include "format/record.h"
-#include "store/compress.h"
-#include "store/references.h"
+#include "store/plan.h"
 
 #include <cairn/error.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
-#include <map>
 #include <set>
 #include <utility>
 
@@ -34,10 +30,6 @@ namespace {
 /// each writes two copies, and the space of a freed one comes back with the second commit after.
 constexpr std::uint64_t kRootsKeptBack = 8;
 
-/// So many plain bytes are encoded before they are written, or one chunk if that is longer: bounds
-/// the memory of a compressing save.
-constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
-
 }  // namespace
 
 CheckpointInfo info_of(const catalog::CheckpointRow& row) {
@@ -52,29 +44,6 @@ CheckpointInfo info_of(const catalog::CheckpointRow& row) {
           .pinned = row.pinned,
           .damaged = row.damaged};
 }
-
-/// Everything that one commit will write, decided before the first byte is.
-struct Writer::Plan {
-  std::uint64_t transaction = 0;  // LMDB's id of this commit
-  bool adds = false;
-
-  format::RootChange root{};
-  std::vector<std::byte> root_payload{};
-  std::vector<std::byte> index_payload{};
-  std::unique_ptr<const catalog::CheckpointRow> new_row{};
-  std::map<std::uint64_t, std::unique_ptr<catalog::CheckpointRow>> changed_rows{};  // by id
-
-  ReferenceChanges references{};
-  std::vector<Extent> released{};
-  std::vector<pack::ExtentWrite> writes{};
-  format::Slot slot{};
-  // What the pack had before more was reserved than compressed chunks need, if that was done.
-  std::optional<std::uint64_t> bytes_before_reserving{};
-  std::vector<std::string> notes{};  // for the log, once the commit is made
-#ifdef CAIRN_MUTANTS
-  std::vector<pack::ExtentWrite> late_writes{};
-#endif
-};
 
 Writer::Writer(const pack::PackFile& pack, const catalog::Catalog& catalog, LogCallback log,
                std::uint64_t heal_every, std::optional<Listing> listing, Compression compression)
@@ -310,6 +279,7 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
     plan.root.next_id = coming.id + 1;  // the caller is told this id
   }
   if (change.add != nullptr) result.saved = coming;
+  if (change.compress) plan_compression(view, plan, result);
 
   const auto require = [&](bool exists, std::uint64_t id) {
     if (exists) return;
@@ -407,74 +377,6 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo&
   plan.root.next_id = info.id + 1;
 }
 
-void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
-  std::vector<std::uint64_t> lengths;
-  lengths.reserve(add.chunks.size());
-  std::vector<std::size_t> fresh;
-  std::set<ChunkKey> seen;
-  pack::FreeSpace at_most = free_space_;
-  std::uint64_t longest = 0;
-  for (std::size_t i = 0; i < add.chunks.size(); ++i) {
-    const ChunkKey& key = add.chunks[i].key;
-    lengths.push_back(key.plain_bytes);
-    if (plan.references.stored(key) || !seen.insert(key).second) continue;
-    fresh.push_back(i);
-    at_most.allocate(key.plain_bytes);
-    longest = std::max(longest, key.plain_bytes);
-  }
-  if (fresh.empty()) return;
-  const std::vector<codec::Layout> layouts = layouts_of(add.recoverables, lengths);
-  plan.bytes_before_reserving = pack_.file().bytes();
-  reserve_until(at_most.data_end(), info_.root.first.bytes);
-
-  struct Encoded {
-    std::size_t chunk = 0;
-    std::span<std::byte> plain{};
-    std::span<std::byte> stored{};  // as long as `plain`, until it is encoded
-    bool is_encoded = false;
-  };
-  const std::uint64_t batch_bytes = std::max(kBatchBytes, longest);
-  io::AlignedBuffer plain_memory(batch_bytes);
-  io::AlignedBuffer stored_memory(batch_bytes);
-  for (std::size_t next = 0; next < fresh.size();) {
-    std::vector<Encoded> batch;
-    std::uint64_t at = 0;
-    for (; next < fresh.size() && at + lengths[fresh[next]] <= batch_bytes; ++next) {
-      const std::uint64_t bytes = lengths[fresh[next]];
-      batch.push_back({.chunk = fresh[next],
-                       .plain = plain_memory.span().subspan(at, bytes),
-                       .stored = stored_memory.span().subspan(at, bytes)});
-      at += bytes;
-    }
-    base::parallel_for(batch.size(), [&](std::size_t i) {
-      Encoded& one = batch[i];
-      add.chunks[one.chunk].fill(one.plain);
-      const std::size_t bytes = encode_if_worth(one.plain, layouts[one.chunk], one.stored);
-      one.is_encoded = bytes > 0;
-      one.stored = one.is_encoded ? one.stored.first(bytes) : one.plain;
-    });
-    std::vector<pack::ExtentWrite> writes;
-    for (const Encoded& one : batch) {
-      const Extent extent = free_space_.allocate(one.stored.size());
-      plan.references.place(add.chunks[one.chunk].key, [&] {
-        return catalog::ChunkRow{
-            .offset = extent.offset,
-            .stored_bytes = extent.bytes,
-            .encoding = one.is_encoded ? format::Encoding::kGrouped : format::Encoding::kRaw};
-      });
-      writes.push_back({.offset = extent.offset,
-                        .bytes = extent.bytes,
-                        .fill = [bytes = one.stored](std::span<std::byte> out) {
-                          std::memcpy(out.data(), bytes.data(), bytes.size());
-                        }});
-      ++result.new_chunks;
-      result.new_bytes += one.plain.size();
-      result.new_stored_bytes += one.stored.size();
-    }
-    pack_.write_extents(std::move(writes));
-  }
-}
-
 // A job that recovered from the checkpoint before a damaged one soon saves the same bytes again.
 // Without a look at what is stored, its new checkpoint would share the rotten chunk and be damaged,
 // too.
@@ -506,7 +408,8 @@ void Writer::plan_root(Plan& plan, bool compact) {
   for (const auto& [id, row] : plan.changed_rows) {
     plan.root.flags.push_back({.id = id, .pinned = row->pinned, .damaged = row->damaged});
   }
-  plan.root_payload = format::encode_next_root(root_payload_, plan.root);
+  plan.root_payload = plan.rewritten.empty() ? format::encode_next_root(root_payload_, plan.root)
+                                             : encode_rewritten_root(plan);
   const format::ChunkId digest = base::xxh3_128(plan.root_payload);
   format::RootLocation location{.digest = digest};
   for (Extent* copy : {&location.first, &location.second}) {
@@ -523,6 +426,21 @@ void Writer::plan_root(Plan& plan, bool compact) {
                .parent_digest = plan.root.parent_digest,
                .root = location,
                .data_end = free_space_.data_end()};
+}
+
+std::vector<std::byte> Writer::encode_rewritten_root(const Plan& plan) const {
+  catalog::InfoRow info = info_;
+  info.sequence = plan.root.sequence;
+  info.parent_sequence = plan.root.parent_sequence;
+  info.parent_digest = plan.root.parent_digest;
+  info.next_id = plan.root.next_id;
+  std::vector<CheckpointRow> rows;
+  rows.reserve(list_.rows().size());
+  for (const auto& row : list_.rows()) {
+    const auto changed = plan.changed_rows.find(row->id);
+    rows.push_back(changed == plan.changed_rows.end() ? *row : *changed->second);
+  }
+  return encode_root_of(info, rows);
 }
 
 // The slot of the oldest commit, or one that cannot be read; never the committed root's or its
@@ -627,6 +545,7 @@ void Writer::record_in_catalog(const Plan& plan) {
       change.put_chunk(key, row);
     }
   }
+  for (const auto& [key, row] : plan.rewritten) change.put_chunk(key, row);
   for (const std::uint64_t offset : free_space_.erased_rows()) change.erase_free(offset);
   for (const pack::FreeExtent& row : free_space_.changed_rows()) {
     change.put_free({.offset = row.offset, .bytes = row.bytes, .freed_by = row.freed_by});

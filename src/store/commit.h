@@ -69,6 +69,8 @@ struct Change {
   std::vector<Flags> flags{};
   /// Roots go as low as they can, and free space at the end of the pack is given up.
   bool compact = false;
+  /// Chunks that are stored plain become compressed where that pays.
+  bool compress = false;
 };
 
 /// The one writer of a store. Threads: safe at once; changes run one after another.
@@ -89,7 +91,7 @@ class Writer {
   void renew_roots();
 
   /// Gives free space back to the file system; see compact.cc.
-  CompactReport compact();
+  CompactReport compact(const CompactOptions& options);
 
   /// The ids that a commit of `add` would delete: by its name, and by `retention`, which is asked.
   /// Errors: already_exists; not_found.
@@ -117,14 +119,21 @@ class Writer {
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo& info, Plan& plan,
                            SaveResult& result);
-  /// Encodes and writes the new chunks, a batch after the other, before the rest of the plan is
-  /// made: only then are their lengths known.
+  struct Unencoded;
+  /// Encodes chunks and writes them, a batch after the other, before the rest of the plan is made:
+  /// only then are their lengths known. `place` says where, for each in turn, or not at all.
+  void write_encoded(
+      const std::vector<Unencoded>& chunks, Plan& plan,
+      const std::function<std::optional<format::Extent>(std::size_t, const catalog::ChunkRow&)>&
+          place);
   void write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result);
+  void plan_compression(const catalog::ReadTransaction& view, Plan& plan, SaveResult& result);
   /// Writes good bytes over stored ones that are not; see healing.h.
   void plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan, SaveResult& result);
   bool set_flags(const Change::Flags& flags, Plan& plan) const;
   HealingTurn healing_turn_of(std::uint64_t id) const { return {.every = heal_every_, .id = id}; }
   void plan_root(Plan& plan, bool compact);
+  std::vector<std::byte> encode_rewritten_root(const Plan& plan) const;
   void reserve_space(const Plan& plan);
   void reserve_until(std::uint64_t data_end, std::uint64_t root_bytes);
   /// What deletions need of the disk, behind the end of the pack, beside a root of so many bytes.

@@ -10,6 +10,9 @@
 //  2. Holes below are punched, and read as zeros from then on.
 //
 // A crash in between leaves free space that was not given back, nothing else.
+//
+// With `compress`, a commit comes first in which plain chunks are stored once more, compressed, and
+// the indexes that name them with them (compress.cc). What they replace is then free like the rest.
 #include "format/layout.h"
 #include "store/commit.h"
 
@@ -23,13 +26,24 @@ constexpr int kCommitsUntilAllIsReusable = 3;
 
 }  // namespace
 
-CompactReport Writer::compact() {
+CompactReport Writer::compact(const CompactOptions& options) {
   const std::lock_guard lock(mutex_);
   require_usable();
+  if (options.compress && compression_ == Compression::kNone) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the store is open without compression; open it with compression to compress what "
+                "it holds",
+                {.path = pack_.path().parent_path()});
+  }
   const io::File& file = pack_.file();
   CompactReport report{.pack_bytes_before = file.bytes(),
                        .allocated_bytes_before = file.allocated_bytes()};
   if (must_supersede_) publish_nothing();
+  if (options.compress) {
+    SaveResult compressed;
+    publish({.compress = true}, compressed);
+    report.compressed_chunks = compressed.new_chunks;
+  }
   for (int i = 0; i < kCommitsUntilAllIsReusable; ++i) {
     SaveResult nothing;
     publish({.compact = true}, nothing);

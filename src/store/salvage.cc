@@ -54,10 +54,13 @@ class Salvage {
       : options_(options),
         pack_(pack::PackFile::open_to_rescue(path, io::File::Access::kRead, how_)) {
     // After the pack: one that is none makes no store.
-    to_ = StoreHandle::open(directory,
-                            {.allow_network_file_system = options.allow_network_file_system,
-                             .chunk_bytes = pack_.superblock().chunk_bytes,
-                             .log = options.log});
+    StoreOptions as_it_was{.allow_network_file_system = options.allow_network_file_system,
+                           .chunk_bytes = pack_.superblock().chunk_bytes,
+                           .log = options.log};
+    if ((pack_.superblock().incompat & format::kIncompatCompressed) != 0) {
+      as_it_was.compression = Compression::kZstd;
+    }
+    to_ = StoreHandle::open(directory, as_it_was);
     if (!to_->writer().checkpoints().empty()) {
       throw Error(ErrorCode::kAlreadyExists,
                   "the store holds checkpoints already; choose a new directory",

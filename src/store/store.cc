@@ -131,10 +131,10 @@ void Store::set_damaged(std::span<const std::uint64_t> ids, bool damaged) {
   if (!ids.empty()) make_change(*handle_, change);
 }
 
-CompactReport Store::compact() {
+CompactReport Store::compact(const CompactOptions& options) {
   CompactReport report;
   handle_->saver().change([&] {
-    report = handle_->writer().compact();
+    report = handle_->writer().compact(options);
     return SaveResult();
   });
   return report;

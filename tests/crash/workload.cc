@@ -144,7 +144,7 @@ class Job {
         break;
       case Operation::kCompact:
         begin(model());
-        store_->compact();
+        store_->compact({.compress = store_->stat().compressed});
         done();
         break;
       case Operation::kReopen:

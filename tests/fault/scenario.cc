@@ -214,6 +214,13 @@ std::vector<Scenario> make_scenarios() {
        .prepare = prepare_store,
        .begin = begin_open,
        .run = [](Session& s) { s.store->compact(); }},
+      {.name = "compact and compress",
+       .prepare = prepare_store,
+       .begin =
+           [](Session& s) {
+             s.store.emplace(s.directory, StoreOptions{.compression = Compression::kZstd});
+           },
+       .run = [](Session& s) { s.store->compact({.compress = true}); }},
       {.name = "load, verify first",
        .prepare = prepare_store,
        .begin = begin_loading,

@@ -160,29 +160,99 @@ TEST_F(Compressed, IsRebuiltCopiedAndSalvaged) {
   EXPECT_EQ(contents(other.open(other.copy(store.open(id)).saved.id)), contents(state(1)));
   const SalvageReport report = salvage(pack(), scratch_ / "salvaged");
   ASSERT_EQ(report.saved.size(), 1U);
-  EXPECT_EQ(contents(Store(scratch_ / "salvaged").open(report.saved[0].id)), contents(state(1)));
+  const Store salvaged(scratch_ / "salvaged");
+  EXPECT_EQ(contents(salvaged.open(report.saved[0].id)), contents(state(1)));
+  EXPECT_TRUE(salvaged.stat().compressed);
 }
 
 TEST_F(Compressed, SuperblocksThatDoNotSaySoAreFoundAndRepaired) {
   open().save(state(1));
   const Bytes good = testing::read_file(pack());
-  Bytes bytes = good;
   format::Superblock superblock =
-      format::decode_superblock(std::span(bytes).first(format::kSuperblockBytes));
+      format::decode_superblock(std::span(good).first(format::kSuperblockBytes));
   superblock.incompat = 0;
   const auto without = format::encode_superblock(superblock);
-  for (const std::uint64_t offset : format::kSuperblockOffsets) {
-    std::copy(without.begin(), without.end(), bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+  for (const bool are_lost : {false, true}) {
+    Bytes bytes = good;
+    for (const std::uint64_t offset : format::kSuperblockOffsets) {
+      const auto at = bytes.begin() + static_cast<std::ptrdiff_t>(offset);
+      std::copy(without.begin(), without.end(), at);
+      if (are_lost) std::fill_n(at, format::kSuperblockBytes, std::byte{0});
+    }
+    testing::write_file(pack(), bytes);
+    if (!are_lost) {
+      const VerifyReport report = Store(path(), {.read_only = true}).verify();
+      ASSERT_EQ(report.damaged.size(), 1U);
+      EXPECT_EQ(report.damaged[0].what, "superblock");
+    }
+    const RepairReport plan = Store::repair(path(), {.dry_run = true});
+    EXPECT_EQ(testing::read_file(pack()), bytes);
+    EXPECT_EQ(Store::repair(path()).actions, plan.actions);
+    EXPECT_EQ(testing::read_file(pack()), good);
+    EXPECT_TRUE(Store(path()).verify().ok);
   }
-  testing::write_file(pack(), bytes);
-  const VerifyReport report = Store(path(), {.read_only = true}).verify();
-  ASSERT_EQ(report.damaged.size(), 1U);
-  EXPECT_EQ(report.damaged[0].what, "superblock");
-  EXPECT_EQ(Store::repair(path(), {.dry_run = true}).actions.size(), 1U);
-  EXPECT_EQ(testing::read_file(pack()), bytes);
-  EXPECT_EQ(Store::repair(path()).actions.size(), 1U);
-  EXPECT_EQ(testing::read_file(pack()), good);
-  EXPECT_TRUE(Store(path()).verify().ok);
+}
+
+TEST_F(Compressed, CompactCompressesWhatIsStored) {
+  std::vector<std::uint64_t> ids;
+  {
+    Store store(path());
+    for (const std::uint64_t seed : {1, 2, 1, 3}) ids.push_back(store.save(state(seed)).saved.id);
+    store.set_pinned(std::vector{ids[1]}, true);
+    EXPECT_EQ(testing::error_of([&] { store.compact({.compress = true}); }).code(),
+              ErrorCode::kInvalidArgument);
+  }
+  {
+    Store store = open();
+    const Checkpoint reader = store.open(ids[0]);
+    const auto infos = store.checkpoints();
+    const std::uint64_t plain = store.chunk_stats().stored_bytes;
+    EXPECT_EQ(store.compact({.compress = true}).compressed_chunks, 9U);
+    EXPECT_EQ(contents(reader), contents(state(1)));
+    const ChunkStats stats = store.chunk_stats();
+    EXPECT_EQ(stats.compressed_chunks, 9U);  // three for each different state
+    EXPECT_EQ(stats.plain_bytes, plain);
+    EXPECT_LT(stats.stored_bytes, plain * 80 / 100);
+    const auto after = store.checkpoints();
+    ASSERT_EQ(after.size(), infos.size());
+    for (std::size_t i = 0; i < infos.size(); ++i) {
+      EXPECT_EQ(after[i].id, infos[i].id);
+      EXPECT_EQ(after[i].sequence, infos[i].sequence);
+      EXPECT_EQ(after[i].name, infos[i].name);
+      EXPECT_EQ(after[i].pinned, infos[i].pinned);
+    }
+  }
+  Store store = open();
+  EXPECT_EQ(store.compact({.compress = true}).compressed_chunks, 0U);
+  EXPECT_LT(store.stat().allocated_bytes, store.chunk_stats().plain_bytes);
+  EXPECT_EQ(store.save(state(3)).new_chunks, 0U);
+  const auto expect_whole = [&](const Store& held) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      EXPECT_EQ(contents(held.open(ids[i])),
+                contents(state(std::vector<std::uint64_t>{1, 2, 1, 3}[i])));
+    }
+    EXPECT_TRUE(held.verify().ok);
+  };
+  expect_whole(store);
+  store = Store(scratch_ / "another");  // closes it
+  std::filesystem::remove(path() / "catalog.mdb");
+  expect_whole(Store(path()));
+}
+
+TEST_F(Compressed, CompactLeavesDamagedChunksToBeHealed) {
+  std::uint64_t id = 0;
+  std::uint64_t offset = 0;
+  {
+    Store store(path());
+    id = store.save(state(1)).saved.id;
+    offset = offset_of_weights(store, id);
+  }
+  flip_byte(pack(), offset + 10'000);
+  Store store = open(Compression::kZstd, 1);
+  EXPECT_EQ(store.compact({.compress = true}).compressed_chunks, 2U);
+  EXPECT_EQ(store.verify().damaged.size(), 1U);
+  EXPECT_EQ(store.save(state(1)).healed_chunks, 1U);
+  EXPECT_TRUE(store.verify().ok);
 }
 
 TEST_F(Compressed, GivesBackWhatWasReservedForPlainChunks) {
