@@ -110,13 +110,14 @@ void copy_one(const Checkpoint& source, Store& to, const Invocation& invocation,
   if (invocation.has("--json")) {
     Json object = json_of(result.saved);
     object["new_bytes"] = json_of(result.new_bytes);
+    object["new_stored_bytes"] = json_of(result.new_stored_bytes);
     copied.copies.push_back(std::move(object));
     if (replaced) copied.replaced.push_back(decision_json({*replaced, "replaced under its name"}));
     return;
   }
-  output.line(fmt::format("copied {} as {}: {}, of which {} new", printable(source.info().name),
+  output.line(fmt::format("copied {} as {}: {}, of which {}", printable(source.info().name),
                           result.saved.id, human_bytes(result.saved.logical_bytes),
-                          human_bytes(result.new_bytes)));
+                          new_text(result)));
   if (replaced) {
     output.line(fmt::format("deleted {} ({}): replaced under its name", replaced->id,
                             printable(replaced->name)));
@@ -214,7 +215,8 @@ Command cp_command() {
                                "for each."},
                       {.name = "--replace",
                        .help = "Replace another checkpoint of the same name instead of failing."},
-                      {.name = "--dry-run", .help = "Say what would be copied; change nothing."}},
+                      {.name = "--dry-run", .help = "Say what would be copied; change nothing."},
+                      kCompress},
           .examples =
               "cairn cp runs/a /mnt/backup/a\n"
               "cairn cp runs/a best-models best:min:loss\n"

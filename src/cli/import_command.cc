@@ -98,14 +98,15 @@ void print(const SaveResult& result, const Deletions& deletions, const Invocatio
     Json object = document_of(saved);
     object["dry_run"] = false;
     object["new_bytes"] = json_of(result.new_bytes);
+    object["new_stored_bytes"] = json_of(result.new_stored_bytes);
     object["new_chunks"] = json_of(result.new_chunks);
     object["deleted"] = decisions_json(deletions.decisions());
     output.line(to_text(object));
     return;
   }
-  output.line(fmt::format("saved checkpoint {} ({}): {}, {}, of which {} new", saved.id,
+  output.line(fmt::format("saved checkpoint {} ({}): {}, {}, of which {}", saved.id,
                           printable(saved.name), count_of(saved.tensors, "tensor"),
-                          human_bytes(saved.logical_bytes), human_bytes(result.new_bytes)));
+                          human_bytes(saved.logical_bytes), new_text(result)));
   deletions.print(false, output);
 }
 
@@ -286,7 +287,8 @@ Command import_command() {
                       {.name = "--replace",
                        .help = "In the same commit, delete the checkpoint that has the name."},
                       {.name = "--dry-run",
-                       .help = "Say what would be saved and deleted; change nothing."}},
+                       .help = "Say what would be saved and deleted; change nothing."},
+                      kCompress},
           .examples =
               "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
               "cairn import runs/a model.safetensors --keep 3 --json\n"

@@ -43,10 +43,12 @@ Store open_named_for_reading(const std::string& directory, const Invocation& inv
 
 Store open_named(const std::string& directory, const Invocation& invocation, Output& output,
                  bool create) {
-  return Store(directory, {.create = create,
-                           .busy_timeout = busy_timeout(invocation),
-                           .allow_network_file_system = invocation.has("--allow-network-fs"),
-                           .log = note_to(output)});
+  StoreOptions options{.create = create,
+                       .busy_timeout = busy_timeout(invocation),
+                       .allow_network_file_system = invocation.has("--allow-network-fs"),
+                       .log = note_to(output)};
+  if (invocation.has(kCompress.name)) options.compression = Compression::kZstd;
+  return Store(directory, options);
 }
 
 }  // namespace cairn::cli

@@ -19,6 +19,13 @@ inline constexpr Option kAssumeNoWriter{
     .name = "--assume-no-writer",
     .help = "Read a store on a read-only file system; you vouch that no process writes to it."};
 
+/// For commands that save, and make the store where there is none.
+inline constexpr Option kCompress{
+    .name = "--compress",
+    .help =
+        "Compress new chunks, and those of every later save: lossless, worth it where space "
+        "counts or the disk is slow. A store without compression becomes one with it."};
+
 /// Opens without ever changing a file or taking the writer lock.
 Store open_for_reading(const Invocation& invocation, Output& output);
 

@@ -14,7 +14,13 @@ double dedup_ratio(const StoreStats& stats) {
   return static_cast<double>(stats.logical_bytes) / static_cast<double>(stats.stored_bytes);
 }
 
-void print_json(const StoreStats& stats, Output& output) {
+// What the chunks that are stored take of their plain bytes.
+double compression_ratio(const ChunkStats& chunks) {
+  if (chunks.plain_bytes == 0) return 1;
+  return static_cast<double>(chunks.stored_bytes) / static_cast<double>(chunks.plain_bytes);
+}
+
+void print_json(const StoreStats& stats, const ChunkStats& chunks, Output& output) {
   Json object = new_document();
   object["uuid"] = stats.uuid;
   object["format_version"] = json_of(stats.format_version);
@@ -33,10 +39,13 @@ void print_json(const StoreStats& stats, Output& output) {
   object["catalog_bytes"] = json_of(stats.catalog_bytes);
   object["chunk_bytes"] = json_of(stats.chunk_bytes);
   object["dedup_ratio"] = dedup_ratio(stats);
+  object["compression"] = stats.compressed ? "zstd" : "none";
+  object["compressed_chunks"] = json_of(chunks.compressed_chunks);
+  object["compression_ratio"] = compression_ratio(chunks);
   output.line(to_text(object));
 }
 
-void print_text(const StoreStats& stats, Output& output) {
+void print_text(const StoreStats& stats, const ChunkStats& chunks, Output& output) {
   const auto row = [&](std::string_view what, std::string_view value) {
     output.line(fmt::format("{:<14} {}", what, value));
   };
@@ -45,6 +54,11 @@ void print_text(const StoreStats& stats, Output& output) {
   row("logical", human_bytes(stats.logical_bytes));
   row("stored", fmt::format("{} (logical / stored: {:.2f})", human_bytes(stats.stored_bytes),
                             dedup_ratio(stats)));
+  if (stats.compressed) {
+    row("compression",
+        fmt::format("{} of {} chunks; all take {:.2f} of their {}", chunks.compressed_chunks,
+                    chunks.chunks, compression_ratio(chunks), human_bytes(chunks.plain_bytes)));
+  }
   row("free", fmt::format("{}, of which the next commit may use {}", human_bytes(stats.free_bytes),
                           human_bytes(stats.reusable_bytes)));
   row("pack", fmt::format("{}, on disk {}", human_bytes(stats.pack_bytes),
@@ -61,8 +75,10 @@ void print_text(const StoreStats& stats, Output& output) {
 ExitCode run(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   const StoreStats stats = store.stat();
+  // Without compression the rows of all chunks need not be read.
+  const ChunkStats chunks = stats.compressed ? store.chunk_stats() : ChunkStats();
   const auto print = invocation.has("--json") ? print_json : print_text;
-  print(stats, output);
+  print(stats, chunks, output);
   return kDone;
 }
 
@@ -73,7 +89,7 @@ Command stat_command() {
           .summary = "show what the store holds and what it occupies",
           .description =
               "Logical bytes are those of all tensors of all checkpoints; stored bytes "
-              "what they take after deduplication, indexes included.",
+              "what they take after deduplication and compression, indexes included.",
           .arguments = {kStoreArgument},
           .options = {kAssumeNoWriter},
           .examples =

@@ -169,6 +169,12 @@ std::string human_bytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string new_text(const SaveResult& result) {
+  const std::string text = human_bytes(result.new_bytes) + " new";
+  if (result.new_stored_bytes == result.new_bytes) return text;
+  return fmt::format("{} (stored in {})", text, human_bytes(result.new_stored_bytes));
+}
+
 std::string count_of(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }

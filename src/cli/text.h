@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cairn/meta_value.h>
+#include <cairn/store.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +32,8 @@ std::string cut_to_width(std::string_view text, std::size_t columns);
 
 /// "1.5 MiB".
 std::string human_bytes(std::uint64_t bytes);
+/// "12.0 MiB new", and what they take where that is less.
+std::string new_text(const SaveResult& result);
 
 /// "3 tensors", "1 tensor".
 std::string count_of(std::uint64_t count, std::string_view noun);

@@ -28,6 +28,16 @@ TEST_F(CompactTool, ADryRunChangesNothing) {
   EXPECT_EQ(done({"stat", store_, "--json"}).json(), before);
 }
 
+TEST_F(CompactTool, CompressesWhatIsStoredWhenTold) {
+  import({"--name", "a"}, std::string(300'000, 'a'));
+  const auto report = done({"compact", store_, "--compress", "--json"}).json();
+  EXPECT_EQ(report.at("compressed_chunks"), 1);
+  EXPECT_LT(report.at("allocated_bytes"), 300'000);
+  EXPECT_EQ(done({"stat", store_, "--json"}).json().at("compression"), "zstd");
+  EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
+  EXPECT_EQ(cairn({"compact", store_, "--compress", "--dry-run"}).code, 2);
+}
+
 TEST_F(CompactTool, NamesTheReaderThatHoldsSpaceBack) {
   import();
   const Store store(store_, {.read_only = true});

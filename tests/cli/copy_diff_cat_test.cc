@@ -162,6 +162,12 @@ TEST_F(Cp, CopiesWhatIsNamedAndSharesWhatIsThere) {
   EXPECT_LE(second[0].at("new_bytes"), 310'000);  // one large tensor and the small ones
 }
 
+TEST_F(Cp, MakesACompressedCopy) {
+  done({"cp", store_, other_, "--compress"});
+  EXPECT_EQ(done({"stat", other_, "--json"}).json().at("compression"), "zstd");
+  EXPECT_EQ(done({"verify", other_}).code, 0);
+}
+
 TEST_F(Cp, WorksWhileTheSourceIsInUse) {
   const Store job(store_);
   done({"cp", store_, other_});

@@ -1,4 +1,5 @@
 #include "cli/tool.h"
+#include "support/states.h"
 
 #include <cmath>
 #include <cstring>
@@ -33,6 +34,26 @@ TEST_F(Import, PrintsTheNewCheckpoint) {
 TEST_F(Import, AddsNoBytesForTensorsThatAreStored) {
   import();
   EXPECT_EQ(import().at("new_bytes"), 0);
+}
+
+TEST_F(Import, CompressesFromThenOnWhenTold) {
+  const auto import_coarse = [&](std::uint64_t seed, const std::vector<std::string>& options) {
+    const Bytes bytes = coarse_pattern(seed, 100'000);
+    return import(options, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  };
+  const auto plain = import_coarse(1, {});
+  EXPECT_EQ(plain.at("new_stored_bytes"), 100'000);
+  EXPECT_EQ(done({"stat", store_, "--json"}).json().at("compression"), "none");
+  EXPECT_LT(import_coarse(2, {"--compress"}).at("new_stored_bytes"), 60'000);
+  const auto later = import_coarse(3, {});
+  EXPECT_EQ(later.at("new_bytes"), 100'000);
+  EXPECT_LT(later.at("new_stored_bytes"), 60'000);
+  const auto stats = done({"stat", store_, "--json"}).json();
+  EXPECT_EQ(stats.at("compression"), "zstd");
+  EXPECT_EQ(stats.at("compressed_chunks"), 2);
+  EXPECT_LT(stats.at("compression_ratio"), 0.75);
+  EXPECT_NE(done({"stat", store_}).out.find("2 of 3 chunks"), std::string::npos);
+  EXPECT_EQ(done({"verify", store_}).code, 0);
 }
 
 TEST_F(Import, MakesANameWhereNoneIsGiven) {
