@@ -54,6 +54,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--json", json, "a file for the figures, to be read by programs");
   app.add_option("--peers-python", python, "a Python that has torch and safetensors");
+  app.add_option("--weights", settings.weights,
+                 "weights of a trained model, for row 13: .safetensors, or .pt of torch.save")
+      ->check(CLI::ExistingFile)
+      ->envname("CAIRN_BENCH_WEIGHTS");
   app.add_option("--memory-of", memory_of)->group("");
   CLI11_PARSE(app, argc, argv);
   settings.bytes = bytes != 0 ? bytes : settings.quick ? 8 << 20 : 1 << 30;
@@ -85,8 +89,8 @@ int main(int argc, char** argv) {
                      "lies; + reached, - not\n",
                      settings.bytes, settings.rounds);
     std::vector<Row> rows;
-    for (const auto& part :
-         {cairn::bench::save_rows(), cairn::bench::load_rows(), cairn::bench::scale_rows()}) {
+    for (const auto& part : {cairn::bench::save_rows(), cairn::bench::load_rows(),
+                             cairn::bench::scale_rows(), cairn::bench::space_rows()}) {
       for (const cairn::bench::RowEntry& entry : part) {
         if (!wanted.empty() &&
             std::find(wanted.begin(), wanted.end(), entry.number) == wanted.end()) {

@@ -24,6 +24,7 @@ struct Settings {
   int rounds = 0;
   bool quick = false;  // everything small, once: shows that it runs, not how fast
   const Peers* peers = nullptr;
+  std::filesystem::path weights{};  // a file of a trained model's; empty: row 13 is left out
 };
 
 /// A model in memory that was touched: one recoverable with tensors of equal length, which begin 64
@@ -59,6 +60,7 @@ struct RowEntry {
 std::vector<RowEntry> save_rows();
 std::vector<RowEntry> load_rows();
 std::vector<RowEntry> scale_rows();
+std::vector<RowEntry> space_rows();
 
 /// What `--memory-of WHAT` prints in a process of its own: bytes above the model.
 int memory_of(const std::string& what, const Settings& settings);

@@ -339,9 +339,9 @@ Row memory(const Settings& settings) {
           .conditions =
               "peak of resident memory (VmHWM) in a process of its own, less what the "
               "model took before"};
-  for (const char* what : {"save", "load"}) {
+  for (const char* what : {"save", "load", "save, compressed", "load, compressed"}) {
     const std::string command =
-        fmt::format("'{}' --memory-of {} --dir '{}' --bytes {}", settings.program.string(), what,
+        fmt::format("'{}' --memory-of '{}' --dir '{}' --bytes {}", settings.program.string(), what,
                     settings.directory.string(), settings.bytes);
     std::FILE* pipe = ::popen(command.c_str(), "r");
     if (pipe == nullptr) throw std::runtime_error("cannot start " + command);
@@ -359,14 +359,20 @@ Row memory(const Settings& settings) {
 int memory_of(const std::string& what, const Settings& settings) {
   const auto directory = settings.directory / ("memory-" + what);
   std::filesystem::remove_all(directory);
+  const bool saves = what.starts_with("save");
+  const StoreOptions options{.compression = what.ends_with("compressed") ? Compression::kZstd
+                                                                         : Compression::kNone};
   {
     Model model(settings.bytes, std::min<std::uint64_t>(settings.bytes, std::uint64_t{16} << 20));
     std::uint64_t id = 0;
-    if (what == "load") id = Store(directory).save(model.state()).saved.id;
+    if (what.ends_with("compressed")) {
+      for (std::byte& byte : model.bytes()) byte &= std::byte{0x0f};  // half as long when encoded
+    }
+    if (!saves) id = Store(directory, options).save(model.state()).saved.id;
     const std::uint64_t before = resident_bytes("VmRSS");
     reset_peak();
-    Store store(directory);
-    if (what == "save") {
+    Store store(directory, options);
+    if (saves) {
       for (int i = 0; i < 3; ++i) {
         model.change_all();
         store.save(model.state(), {.retention = keep_newest(1)});
