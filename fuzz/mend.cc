@@ -3,11 +3,13 @@
 #include "base/checked.h"
 #include "base/digest.h"
 #include "base/little_endian.h"
+#include "codec/grouped.h"
 #include "format/fixed.h"
 #include "format/pack_generated.h"
 #include "format/record.h"
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
 #include <map>
 #include <set>
@@ -326,6 +328,38 @@ void mend_record(std::span<std::byte> bytes, const Uuid& uuid, std::uint64_t off
   store_le(bytes, kRecordPayloadBytes, std::uint64_t{payload.size()});
   store_bytes(bytes, kRecordPayloadDigest, base::xxh3_128(payload));
   format::seal(bytes.first(kRecordHeaderBytes));
+}
+
+void mend_chunk(std::span<std::byte> input) {
+  constexpr std::size_t kHeaderBytes = 8;
+  if (input.size() < sizeof(std::uint32_t) + kHeaderBytes) return;
+  const auto plain_bytes = load_le<std::uint32_t>(input, 0);
+  const std::span<std::byte> stored = input.subspan(sizeof(std::uint32_t));
+  const auto wanted = std::to_integer<unsigned>(stored[0]);
+  if (!std::has_single_bit(wanted) || wanted > 8) {
+    stored[0] = static_cast<std::byte>(1U << (wanted % 4));
+  }
+  stored[1] &= std::byte{1};
+  std::fill_n(stored.begin() + 2, kHeaderBytes - 2, std::byte{0});
+  const auto width = std::to_integer<std::size_t>(stored[0]);
+  std::size_t at = kHeaderBytes;
+  for (std::size_t begin = 0; begin < plain_bytes; begin += codec::kBlockBytes) {
+    const std::size_t block_bytes = std::min(codec::kBlockBytes, plain_bytes - begin);
+    const std::size_t count = block_bytes / width;
+    std::size_t groups_at = at + width * sizeof(std::uint32_t);
+    if (groups_at > stored.size()) return;
+    for (std::size_t k = 0; k < width; ++k) {
+      const std::size_t length_at = at + k * sizeof(std::uint32_t);
+      const auto length = std::min<std::size_t>(load_le<std::uint32_t>(stored, length_at), count);
+      store_le(stored, length_at, static_cast<std::uint32_t>(length));
+      groups_at += length;
+    }
+    at = groups_at + block_bytes % width;
+    if (at > stored.size()) return;
+  }
+  if (stored.size() - at >= sizeof(base::Digest128)) {
+    store_bytes(stored, at, base::xxh3_128(stored.first(at)));
+  }
 }
 
 void mend_pack(std::span<std::byte> pack) {

@@ -17,6 +17,10 @@ void mend_slot(std::span<std::byte> bytes, const format::Uuid& uuid);
 /// Own offset, payload length and both digests.
 void mend_record(std::span<std::byte> bytes, const format::Uuid& uuid, std::uint64_t offset);
 
+/// The digest of a compressed chunk that stands behind its plain length (u32), if its blocks end in
+/// it; lengths of groups that are too long are made to fit.
+void mend_chunk(std::span<std::byte> input);
+
 /// Everything in a pack that follows from something else: digests of chunks in indexes, of indexes
 /// in roots, of roots in slots and in the roots after them, and those of every part itself.
 void mend_pack(std::span<std::byte> pack);

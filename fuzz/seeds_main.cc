@@ -5,6 +5,7 @@
 #include "base/little_endian.h"
 #include "catalog/catalog.h"
 #include "catalog/row_codec.h"
+#include "codec/grouped.h"
 #include "format/fixed.h"
 #include "format/index.h"
 #include "format/record.h"
@@ -20,6 +21,7 @@
 
 #include <limits>
 #include <map>
+#include <random>
 
 namespace {
 
@@ -276,6 +278,28 @@ void add_calls(Seeds& seeds) {
   seeds.add("model", calls);
 }
 
+void add_compressed_chunks(Seeds& seeds) {
+  std::mt19937_64 random(3);
+  const auto add = [&](DType dtype, std::size_t bytes, const auto& byte_at) {
+    Bytes plain(bytes);
+    for (std::size_t i = 0; i < bytes; ++i) plain[i] = static_cast<std::byte>(byte_at(i));
+    Bytes input(sizeof(std::uint32_t) + codec::most_encoded_bytes(bytes));
+    base::store_le(std::span(input), 0, static_cast<std::uint32_t>(bytes));
+    const std::size_t stored = codec::encode(plain, codec::layout_of(dtype),
+                                             std::span(input).subspan(sizeof(std::uint32_t)));
+    input.resize(sizeof(std::uint32_t) + stored);
+    seeds.add("codec", input);
+  };
+  // Exponents of few values, mantissas of all.
+  const auto weight = [&](std::size_t i) { return i % 2 == 0 ? random() : 0x3b + random() % 3; };
+  add(DType::kBF16, 701, weight);
+  add(DType::kF32, 600, weight);
+  add(DType::kF64, 333, [](std::size_t i) { return i / 64; });
+  add(DType::kU8, 500, [&](std::size_t) { return random() % 5; });
+  add(DType::kI64, codec::kBlockBytes + 9, [](std::size_t) { return 0; });
+  add(DType::kU8, 40, [&](std::size_t) { return random(); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -299,6 +323,7 @@ int main(int argc, char** argv) {
     take_scan(directory, seeds);
   }
   take_large_catalog(scratch.path(), seeds);
+  add_compressed_chunks(seeds);
   add_safetensors(seeds);
   add_words(seeds);
   add_calls(seeds);

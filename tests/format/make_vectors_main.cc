@@ -2,6 +2,7 @@
 // and DIRECTORY/table.tsv. The same bytes each time.
 #include "base/digest.h"
 #include "base/little_endian.h"
+#include "codec/grouped.h"
 #include "fixed_parts.h"
 #include "raw_index.h"
 #include "vectors.h"
@@ -739,15 +740,52 @@ struct PackClaims {
   std::uint64_t more_index_bytes = 0;  // in the root
 };
 
-// One checkpoint, saved by commit 2 into a new pack.
-void add_checkpoint(const std::filesystem::path& path, const PackClaims& claims) {
-  const auto pack = pack::PackFile::open(path, io::File::Access::kReadWrite);
+/// The one tensor of a pack, and how it is stored.
+struct Contents {
+  IndexTensor tensor{};
+  Bytes plain{};
+  Bytes stored{};
+  Encoding encoding = Encoding::kRaw;
+};
+
+Contents four_floats() {
   const float values[] = {1, 2, 3, 4};
   const auto bytes = std::as_bytes(std::span(values));
+  return {.tensor = {.key = "w", .shape = {4}},
+          .plain = {bytes.begin(), bytes.end()},
+          .stored = {bytes.begin(), bytes.end()}};
+}
+
+// Weights whose exponents are few, so that zstd codes the one group and not the other.
+Contents compressed_weights() {
+  constexpr std::size_t kCount = 2500;
+  Contents contents{.tensor = {.key = "w", .dtype = DType::kBF16, .shape = {kCount}},
+                    .encoding = Encoding::kGrouped};
+  std::uint64_t state = 1;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    const auto bits =
+        static_cast<std::uint16_t>((state >> 48 & 0x807f) | (0x7a + (state >> 40 & 3)) << 7);
+    contents.plain.push_back(static_cast<std::byte>(bits));
+    contents.plain.push_back(static_cast<std::byte>(bits >> 8));
+  }
+  contents.stored.resize(codec::most_encoded_bytes(contents.plain.size()));
+  contents.stored.resize(
+      codec::encode(contents.plain, codec::layout_of(DType::kBF16), contents.stored));
+  return contents;
+}
+
+// One checkpoint, saved by commit 2 into a new pack.
+void add_checkpoint(const std::filesystem::path& path, const Contents& contents,
+                    const PackClaims& claims) {
+  const auto pack = pack::PackFile::open(path, io::File::Access::kReadWrite);
   Index index{.id = 1, .sequence = 2, .name = "one", .meta = {{"loss", 0.5}}};
-  index.recoverables = {{.name = "model", .tensors = {{.key = "w", .shape = {4}}}}};
-  index.chunks = {
-      {.id = base::xxh3_128(bytes), .offset = kChunkAt, .plain_bytes = 16, .stored_bytes = 16}};
+  index.recoverables = {{.name = "model", .tensors = {contents.tensor}}};
+  index.chunks = {{.id = base::xxh3_128(contents.plain),
+                   .offset = kChunkAt,
+                   .plain_bytes = contents.plain.size(),
+                   .stored_bytes = contents.stored.size(),
+                   .encoding = contents.encoding}};
   const Bytes index_payload = encode_index(index);
   const Extent index_extent{kIndexAt, kRecordHeaderBytes + index_payload.size()};
 
@@ -767,8 +805,8 @@ void add_checkpoint(const std::filesystem::path& path, const PackClaims& claims)
   const Extent second{kSecondRootAt, root_bytes};
   std::vector<pack::ExtentWrite> writes;
   writes.push_back(
-      {.offset = kChunkAt, .bytes = bytes.size(), .fill = [&](std::span<std::byte> out) {
-         std::copy(bytes.begin(), bytes.end(), out.begin());
+      {.offset = kChunkAt, .bytes = contents.stored.size(), .fill = [&](std::span<std::byte> out) {
+         std::copy(contents.stored.begin(), contents.stored.end(), out.begin());
        }});
   writes.push_back(
       pack::record_write(RecordType::kIndex, index_extent, 2, pack.uuid(), index_payload));
@@ -794,7 +832,7 @@ void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(empty.data()),
                static_cast<std::streamsize>(empty.size()));
-    add_checkpoint(path, claims);
+    add_checkpoint(path, four_floats(), claims);
     Bytes bytes = read_file(path);
     std::filesystem::remove(path);
     return bytes;
@@ -838,6 +876,18 @@ void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
   vectors.invalid("pack", "root-sequence",
                   with_sequence(with_sequence(good, kFirstRootAt), kSecondRootAt),
                   "the same for both copies of the root");
+
+  Superblock compressed = superblock();
+  compressed.incompat = kIncompatCompressed;
+  pack::PackFile::create(path, compressed);
+  add_checkpoint(path, compressed_weights(), {});
+  const Bytes with_compressed = read_file(path);
+  std::filesystem::remove(path);
+  vectors.valid("pack", "compressed", with_compressed,
+                "one checkpoint with one tensor, model/w, bf16 of 2500, in a compressed chunk");
+  vectors.invalid("pack", "compressed-chunk",
+                  with_bit_flipped(with_compressed, 8 * (kChunkAt + 20)),
+                  "the compressed chunk is damaged");
 }
 
 }  // namespace
