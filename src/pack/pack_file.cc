@@ -215,7 +215,7 @@ PackFile::PackFile(io::File file, const Superblock& superblock)
   const std::size_t most = std::clamp<std::size_t>(kMaxBufferBytes / 2 / bytes, 1, in_flight());
   write_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
   read_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
-  plain_buffers_ = std::make_unique<io::BufferPool>(bytes, most);
+  plain_buffers_ = std::make_unique<io::BufferPool>(superblock.chunk_bytes, most);
 }
 
 void PackFile::create(const std::filesystem::path& path, const Superblock& superblock) {
