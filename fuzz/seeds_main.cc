@@ -126,6 +126,12 @@ void make_worked(const std::filesystem::path& directory) {
   store.set_damaged({&last, 1}, true);
 }
 
+void make_compressed(const std::filesystem::path& directory) {
+  Store store(directory, {.chunk_bytes = 65536, .compression = Compression::kZstd});
+  save(store, 1, {.name = "one"});
+  save(store, 2, {.name = "two"});
+}
+
 // ---- what is taken from them ------------------------------------------------------------------
 
 void take_records(const std::filesystem::path& path, Seeds& seeds) {
@@ -327,5 +333,7 @@ int main(int argc, char** argv) {
   add_safetensors(seeds);
   add_words(seeds);
   add_calls(seeds);
+  make_compressed(scratch.path() / "compressed");
+  take_store(scratch.path() / "compressed", seeds);
   return 0;
 }

@@ -161,8 +161,9 @@ class Reader : public ::testing::Test {
  protected:
   void SetUp() override {
     python_ = python();
-    if (python_.empty()) GTEST_SKIP() << "there is no Python with xxhash and zstandard (Debian: "
-                                       "python3-xxhash, python3-zstandard)";
+    if (python_.empty())
+      GTEST_SKIP() << "there is no Python with xxhash and zstandard (Debian: "
+                      "python3-xxhash, python3-zstandard)";
   }
 
   /// What the reader prints; it must end with `code`.
@@ -253,6 +254,20 @@ TEST_F(Reader, AgreesOnSmallTensorsLaidTogetherAndLargeOnesThatAreCut) {
   tensors.push_back(tensor("limit", pattern(31, 65'536)));
   tensors.push_back(tensor("zeros", Bytes(300'000)));  // one chunk, listed several times
   Store(directory_, {.chunk_bytes = 65'536}).save(model(std::move(tensors)));
+  expect_agreement();
+}
+
+TEST_F(Reader, AgreesOnCompressedChunks) {
+  std::vector<TensorInput> tensors;
+  for (const DType dtype : {DType::kU8, DType::kBF16, DType::kF32, DType::kF64, DType::kI16}) {
+    const std::int64_t count = 300'000 * 8 / bits_per_element(dtype);
+    tensors.push_back(tensor("large-" + std::string(to_string(dtype)), dtype, {count},
+                             coarse_pattern(count, 300'000)));
+  }
+  tensors.push_back(tensor("small", coarse_pattern(40, 9'001)));
+  Store store(directory_, {.compression = Compression::kZstd});
+  store.save(model(std::move(tensors)));
+  EXPECT_EQ(store.chunk_stats().compressed_chunks, store.stat().chunks);
   expect_agreement();
 }
 

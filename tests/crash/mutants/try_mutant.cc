@@ -222,7 +222,10 @@ std::vector<Trial> trials() {
        flush(EventKind::kSync, "pack"),
        {{kSaveDirect}}},
       {"chunk mended after the pack's flush", kHealedAfterFlush, {}, {{kHeal}}},
-      {"both superblocks rewritten before a flush", kSuperblocksAtOnce, {}, {{kCompress}}},
+      {"both superblocks rewritten before a flush",
+       kSuperblocksAtOnce,
+       {},
+       {{kCompress, kSaveNew}, {kSaveNew, kCompress, kSaveNew}}},
       {"changed tensors saved", kChangedTensorsSaved, {}, {}, change_tensors_during_healing},
   };
 }
