@@ -91,10 +91,14 @@ Row live_bytes(const Settings& settings) {
       }
       const StoreStats stats = store.stat();
       const auto whole = static_cast<double>(distinct.bytes());
-      row.at_most(training.name, static_cast<double>(stats.stored_bytes) / whole, 1.01);
-      row.state("  the pack, its superblocks and free space included",
-                static_cast<double>(stats.pack_bytes) / whole, "x");
-      row.state("  of what was saved", whole / static_cast<double>(stats.logical_bytes), "x");
+      const auto above = [&](std::uint64_t taken) {
+        return 100 * (static_cast<double>(taken) / whole - 1);
+      };
+      row.at_most(training.name + ": live, above the different bytes", above(stats.stored_bytes), 1,
+                  "%");
+      row.state("  the pack, above them", above(stats.pack_bytes), "%");
+      row.state("  different bytes, of all that was saved",
+                100 * whole / static_cast<double>(stats.logical_bytes), "%");
     }
     std::filesystem::remove_all(directory);
   }
