@@ -251,51 +251,51 @@ ExitCode run(const Invocation& invocation, Output& output) {
 }  // namespace
 
 Command import_command() {
-  return {.name = "import",
-          .summary = "save what a safetensors or .pt file holds as a checkpoint",
-          .description =
-              "Durable when it returns. Creates the store when the directory is absent or empty. "
-              "Tensors that the store already holds cost no space.\n\n"
-              "Of a .pt file of torch.save, in either of its formats, tensors get the path of keys "
-              "that leads to them (optimizer.state.0.exp_avg), numbers and text become values. "
-              "Nothing in it is run; a file that asks for more than plain state is refused.\n\n"
-              "FILE may also be the index of a safetensors file in shards, or the directory that "
-              "holds it, or a checkpoint directory of SpeechBrain: every NAME.ckpt in it becomes "
-              "the recoverable NAME, CKPT.yaml the metadata, and the directory's name that of the "
-              "checkpoint.\n\n"
-              "--meta parses VALUE as true or false, a whole number (3), a number (0.5, 1e-3, nan, "
-              "inf), else as a string; in double quotes it is always a string: --meta 'tag=\"3\"'.",
-          .arguments = {kStoreArgument, {.name = "FILE", .help = "The file or directory to read."}},
-          .options = {{.name = "--name",
-                       .value = "NAME",
-                       .help = "Name of the checkpoint; made from the id unless given."},
-                      {.name = "--as",
-                       .value = "RECOVERABLE",
-                       .help = "Recoverable that gets the tensors; model unless given."},
-                      {.name = "--skip",
-                       .value = "RECOVERABLE",
-                       .help = "Leave this one of a SpeechBrain checkpoint out.",
-                       .repeats = true},
-                      {.name = "--meta",
-                       .value = "KEY=VALUE",
-                       .help = "Metadata of the checkpoint.",
-                       .repeats = true},
-                      {.name = "--keep",
-                       .value = "N",
-                       .help = "In the same commit, delete all but the newest N checkpoints and "
-                               "those that are pinned."},
-                      {.name = "--replace",
-                       .help = "In the same commit, delete the checkpoint that has the name."},
-                      {.name = "--dry-run",
-                       .help = "Say what would be saved and deleted; change nothing."},
-                      kCompress},
-          .examples =
-              "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
-              "cairn import runs/a model.safetensors --keep 3 --json\n"
-              "cairn import runs/a checkpoint.pt --as job\n"
-              "cairn import runs/a llama/model.safetensors.index.json\n"
-              "cairn import runs/a save/CKPT+2026-01-31+12-00-00+00",
-          .run = run};
+  return {
+      .name = "import",
+      .summary = "save what a safetensors or .pt file holds as a checkpoint",
+      .description =
+          "Durable when it returns. Creates the store when the directory is absent or empty. "
+          "Tensors that the store already holds cost no space.\n\n"
+          "Of a .pt file of torch.save, in either of its formats, tensors get the path of keys "
+          "that leads to them (optimizer.state.0.exp_avg), numbers and text become values. "
+          "Nothing in it is run; a file that asks for more than plain state is refused.\n\n"
+          "FILE may also be the index of a safetensors file in shards, or the directory that "
+          "holds it, or a checkpoint directory of SpeechBrain: every NAME.ckpt in it becomes "
+          "the recoverable NAME, CKPT.yaml the metadata, and the directory's name that of the "
+          "checkpoint.\n\n"
+          "--meta parses VALUE as true or false, a whole number (3), a number (0.5, 1e-3, nan, "
+          "inf), else as a string; in double quotes it is always a string: --meta 'tag=\"3\"'.",
+      .arguments = {kStoreArgument, {.name = "FILE", .help = "The file or directory to read."}},
+      .options = {{.name = "--name",
+                   .value = "NAME",
+                   .help = "Name of the checkpoint; made from the id unless given."},
+                  {.name = "--as",
+                   .value = "RECOVERABLE",
+                   .help = "Recoverable that gets the tensors; model unless given."},
+                  {.name = "--skip",
+                   .value = "RECOVERABLE",
+                   .help = "Leave this one of SpeechBrain out.",
+                   .repeats = true},
+                  {.name = "--meta",
+                   .value = "KEY=VALUE",
+                   .help = "Metadata of the checkpoint.",
+                   .repeats = true},
+                  {.name = "--keep",
+                   .value = "N",
+                   .help = "In the same commit, delete all but the newest N and those that are "
+                           "pinned."},
+                  {.name = "--replace", .help = "In the same commit, delete what has the name."},
+                  {.name = "--dry-run",
+                   .help = "Say what would be saved and deleted; change nothing."},
+                  kCompress},
+      .examples =
+          "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"
+          "cairn import runs/a model.safetensors --keep 3 --json\n"
+          "cairn import runs/a checkpoint.pt --as job\n"
+          "cairn import runs/a llama/model.safetensors.index.json\n"
+          "cairn import runs/a save/CKPT+2026-01-31+12-00-00+00",
+      .run = run};
 }
 
 }  // namespace cairn::cli

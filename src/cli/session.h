@@ -21,10 +21,7 @@ inline constexpr Option kAssumeNoWriter{
 
 /// For commands that save, and make the store where there is none.
 inline constexpr Option kCompress{
-    .name = "--compress",
-    .help =
-        "Compress new chunks, and those of every later save: lossless, worth it where space "
-        "counts or the disk is slow. A store without compression becomes one with it."};
+    .name = "--compress", .help = "Compress new chunks, now and in all later saves; lossless."};
 
 /// Opens without ever changing a file or taking the writer lock.
 Store open_for_reading(const Invocation& invocation, Output& output);
