@@ -14,6 +14,7 @@
 #include <functional>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace cairn {
@@ -86,6 +87,15 @@ DiskCheck::DiskCheck(const std::filesystem::path& directory, const DiskCheckOpti
   if (!id) throw Error(ErrorCode::kNotFound, "there is no such directory", {.path = directory});
   if (io::path_kind(directory / ".") != io::PathKind::kDirectory) {
     throw Error(ErrorCode::kInvalidArgument, "this is no directory", {.path = directory});
+  }
+  // Not by trying: a reservation that fails halfway has filled the disk for everyone meanwhile.
+  std::error_code unknown;
+  const auto space = std::filesystem::space(directory, unknown);
+  if (!unknown && space.available < options_.bytes) {
+    throw Error(ErrorCode::kNoSpace,
+                "no space for a check with " + std::to_string(options_.bytes) +
+                    " bytes: " + std::to_string(space.available) + " are free; check with fewer",
+                {.path = directory});
   }
   std::array<std::byte, 4> random{};
   io::fill_random(random);
@@ -206,7 +216,7 @@ DiskFloors DiskCheck::floors() const {
   };
   DiskFloors floors;
   io::File file = io::File::create_new(path);
-  file.reserve(0, bytes);  // for its no_space, before anything is measured
+  file.reserve(0, bytes);  // so that no transfer ends for want of space
   floors.flush_ns = median_flush_ns(file);
 
   auto begin = Clock::now();
