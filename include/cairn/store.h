@@ -280,6 +280,10 @@ class Store {
   /// changed, the handle stays usable); io (a failed flush poisons the handle); commit_unknown.
   SaveResult save(const CheckpointState& state, const SaveOptions& options = {});
 
+  /// What `save` would refuse whatever the store holds: to be asked before a store is made for it.
+  /// Errors: invalid_argument (a name, a shape, a value).
+  static void check(const CheckpointState& state, const SaveOptions& options = {});
+
   /// Saves `state` as `save` does, but returns as soon as its tensors may change.
   ///
   /// What is saved is the state at the time of the call. The call waits for hashing all of it and

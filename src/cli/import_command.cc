@@ -218,12 +218,15 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Metadata meta = parse_metadata(invocation.values("--meta"));
   const auto name = invocation.value("--name");
   invocation.number("--keep", 1, std::numeric_limits<int>::max());
-  // Before the store is opened: a file that cannot be read creates nothing.
+  // Before the store is opened: what cannot be read, or cannot be saved, creates nothing.
   const std::string& directory = invocation.argument("STORE");
   Import import =
       blaming_the_import(directory, [&] { return read_import(file, invocation, output); });
   for (const auto& [key, value] : meta) import.meta.set(key, value);
   if (name) import.name = *name;
+  SaveOptions options{
+      .meta = import.meta, .name = import.name, .replace = invocation.has("--replace")};
+  blaming_the_import(directory, [&] { Store::check(import.state, options); });
   Deletions deletions(invocation, import.name);
   if (invocation.has("--dry-run")) {
     return dry_run(import, std::move(deletions), invocation, output);
@@ -235,13 +238,11 @@ ExitCode run(const Invocation& invocation, Output& output) {
   }
   // The writer's lock is held: what is found here is still so when it is done.
   deletions.look_for_replaced(store.checkpoints());
+  options.retention = deletions.callback();
   const auto save = [&] {
     Meter meter(output, "saving");
-    return store.save(import.state, {.meta = import.meta,
-                                     .name = import.name,
-                                     .replace = invocation.has("--replace"),
-                                     .retention = deletions.callback(),
-                                     .progress = meter.callback()});
+    options.progress = meter.callback();
+    return store.save(import.state, options);
   };
   const SaveResult result = blaming_the_import(directory, save);
   print(result, deletions, invocation, output);

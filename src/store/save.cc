@@ -37,6 +37,13 @@ void require_checkpoint_name(std::string_view name) {
   }
 }
 
+void check_state(const CheckpointState& state, const SaveOptions& options) {
+  if (!options.name.empty()) require_checkpoint_name(options.name);
+  const CutState planned = cut(state, format::kMaxChunkBytes);
+  format::encode_summary(format::summarize({.meta = complete(options.meta, options.end_of_epoch, 0),
+                                            .recoverables = planned.recoverables}));
+}
+
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
                       std::uint64_t chunk_bytes, const ChunkVisitor& visit) {
   if (!options.name.empty()) require_checkpoint_name(options.name);

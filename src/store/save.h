@@ -30,6 +30,9 @@ void require_checkpoint_name(std::string_view name);
 using ChunkVisitor =
     std::function<void(const PlannedChunk&, ChunkContent&, std::span<const std::byte> bytes)>;
 
+/// Errors: invalid_argument for a state or options that no store can save.
+void check_state(const CheckpointState& state, const SaveOptions& options);
+
 /// Cuts and hashes on several threads; copies nothing that lies in memory in one piece.
 /// Errors: invalid_argument for a state or options that cannot be saved; io (a source).
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,

@@ -93,6 +93,10 @@ SaveResult Store::save(const CheckpointState& state, const SaveOptions& options)
   });
 }
 
+void Store::check(const CheckpointState& state, const SaveOptions& options) {
+  store::check_state(state, options);
+}
+
 SaveFuture<SaveResult> Store::save_async(const CheckpointState& state, const SaveOptions& options,
                                          const AsyncOptions& async) {
   return handle_->saver().save(state, options, async);

@@ -103,6 +103,23 @@ TEST_F(Import, CreatesNoStoreForAFileThatItCannotRead) {
   EXPECT_FALSE(std::filesystem::exists(store_));
 }
 
+// It left a new store without a checkpoint.
+TEST_F(Import, CreatesNoStoreForWhatItCannotSave) {
+  const std::string file = safetensors();
+  for (const bool dry_run : {false, true}) {
+    const auto refused = [&](std::string_view part, std::vector<std::string> options) {
+      std::vector<std::string> words = {"import", store_, file};
+      words.insert(words.end(), options.begin(), options.end());
+      if (dry_run) words.push_back("--dry-run");
+      expect_failure(1, part, words);
+    };
+    refused("reserved word", {"--name", "latest"});
+    refused("holds a '/'", {"--as", "a/b"});
+    refused("256 bytes", {"--as", std::string(256, 'n')});
+  }
+  EXPECT_FALSE(std::filesystem::exists(store_));
+}
+
 TEST_F(Import, RefusesADirectoryThatIsNoStore) {
   std::filesystem::create_directory(store_);
   write_text(std::filesystem::path(store_) / "thesis.tex", "x");

@@ -331,7 +331,8 @@ Bytes mutated(Bytes bytes, std::mt19937& random) {
       break;
     case 1: {
       const auto word = std::span(bytes).subspan(static_cast<std::size_t>(at) / 4 * 4, 4);
-      base::store_le(word, 0, base::load_le<std::uint32_t>(word, 0) + random() % 33 - 16);
+      const auto by = static_cast<std::uint32_t>(random() % 33);
+      base::store_le<std::uint32_t>(word, 0, base::load_le<std::uint32_t>(word, 0) + by - 16);
       break;
     }
     case 2:
