@@ -105,6 +105,12 @@ bool remove_file(const std::filesystem::path& path) {
   fail(errno, "cannot remove", path);
 }
 
+std::optional<std::uint64_t> free_bytes(const std::filesystem::path& path) noexcept {
+  std::error_code unknown;
+  const auto space = std::filesystem::space(path, unknown);
+  return unknown ? std::nullopt : std::optional<std::uint64_t>(space.available);
+}
+
 void remove_tree(const std::filesystem::path& path) noexcept {
   std::error_code ignored;
   std::filesystem::remove_all(path, ignored);

@@ -120,6 +120,9 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
 /// Removes a file; false when there is none.
 bool remove_file(const std::filesystem::path& path);
 
+/// Bytes that this user may still write where `path` lies; nothing where the system does not say.
+std::optional<std::uint64_t> free_bytes(const std::filesystem::path& path) noexcept;
+
 /// Removes what stands at a path with everything below it, as far as that goes; follows no link.
 void remove_tree(const std::filesystem::path& path) noexcept;
 

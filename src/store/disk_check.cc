@@ -14,7 +14,6 @@
 #include <functional>
 #include <span>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 namespace cairn {
@@ -89,12 +88,11 @@ DiskCheck::DiskCheck(const std::filesystem::path& directory, const DiskCheckOpti
     throw Error(ErrorCode::kInvalidArgument, "this is no directory", {.path = directory});
   }
   // Not by trying: a reservation that fails halfway has filled the disk for everyone meanwhile.
-  std::error_code unknown;
-  const auto space = std::filesystem::space(directory, unknown);
-  if (!unknown && space.available < options_.bytes) {
+  const auto free = io::free_bytes(directory);
+  if (free && *free < options_.bytes) {
     throw Error(ErrorCode::kNoSpace,
                 "no space for a check with " + std::to_string(options_.bytes) +
-                    " bytes: " + std::to_string(space.available) + " are free; check with fewer",
+                    " bytes: " + std::to_string(*free) + " are free; check with fewer",
                 {.path = directory});
   }
   std::array<std::byte, 4> random{};
