@@ -1,5 +1,7 @@
 #include "codec/grouped.h"
 
+#include "support/weights.h"
+
 #include <cairn/error.h>
 
 #include <gtest/gtest.h>
@@ -20,17 +22,7 @@ Bytes random_bytes(std::size_t count, std::uint64_t seed) {
   return bytes;
 }
 
-/// Weights as training leaves them: small, around zero.
-Bytes bf16_weights(std::size_t count, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal(0.0F, 0.02F);
-  Bytes bytes(2 * count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const float value = normal(random);
-    std::memcpy(&bytes[2 * i], reinterpret_cast<const char*>(&value) + 2, 2);
-  }
-  return bytes;
-}
+using testing::bf16_weights;
 
 Bytes encoded(const Bytes& plain, Layout layout) {
   Bytes out(most_encoded_bytes(plain.size()));

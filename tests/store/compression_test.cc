@@ -3,6 +3,7 @@
 #include "format/superblock.h"
 #include "support/scratch.h"
 #include "support/states.h"
+#include "support/weights.h"
 
 #include <cairn/salvage.h>
 #include <cairn/store.h>
@@ -29,16 +30,9 @@ using testing::pattern;
 using testing::ScratchDirectory;
 using testing::tensor;
 
-/// Weights of bf16 as training leaves them: small, around zero.
+/// With the seed first, as in `pattern`.
 Bytes weights(std::uint64_t seed, std::size_t count) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal(0.0F, 0.02F);
-  Bytes bytes(2 * count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const float value = normal(random);
-    std::memcpy(&bytes[2 * i], reinterpret_cast<const char*>(&value) + 2, 2);
-  }
-  return bytes;
+  return testing::bf16_weights(count, seed);
 }
 
 constexpr std::size_t kWeights = 700'001;  // two chunks, the second one short
