@@ -7,6 +7,7 @@
 #include "format/index.h"
 #include "format/root.h"
 #include "store/cut.h"
+#include "store/references.h"
 
 #include <cairn/store.h>
 
@@ -229,6 +230,31 @@ void change_a_chunk(benchmark::State& state) {
   for (auto _ : state) change_next();
 }
 BENCHMARK(change_a_chunk)->Arg(1000)->Arg(1'000'000);
+
+/// A commit's work in the catalog for chunks that are stored and stay: so many kept, of so many.
+/// Time is for all; `a_chunk` is that of one. What it changes is rolled back, not written.
+void keep_chunks(benchmark::State& state) {
+  const ScratchCatalog scratch(count_of(state));
+  const auto catalog = catalog::Catalog::open(scratch.file(), catalog::Mode::kReadWrite);
+  const auto kept = static_cast<std::ptrdiff_t>(state.range(1));
+  const std::vector<catalog::ChunkKey> keys(scratch.keys().begin(), scratch.keys().begin() + kept);
+  for (auto _ : state) {
+    const auto view = catalog.read();
+    store::ReferenceChanges references(view);
+    references.add(keys);
+    auto change = catalog.write();
+    for (const auto& [key, row] : references.changed_rows()) change.put_chunk(key, row);
+  }
+  using benchmark::Counter;
+  state.counters["a_chunk"] =
+      Counter(static_cast<double>(kept), Counter::kIsIterationInvariantRate | Counter::kInvert);
+}
+BENCHMARK(keep_chunks)
+    ->Args({1000, 1000})
+    ->Args({1'000'000, 1000})
+    ->Args({1'000'000, 100'000})
+    ->Args({1'000'000, 1'000'000})
+    ->Unit(benchmark::kMillisecond);
 
 void vet_the_catalog(benchmark::State& state) {
   const ScratchCatalog scratch(count_of(state));

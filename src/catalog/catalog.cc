@@ -56,24 +56,33 @@ struct ReadTransaction::State {
 
   // Gone with its transaction, or left to the parent.
   struct CloseCursor {
-    const Environment* environment = nullptr;
+    const Environment* environment;
     void operator()(MDB_cursor* cursor) const {
       if (environment->is_this_process()) mdb_cursor_close(cursor);
     }
   };
   using Cursor = std::unique_ptr<MDB_cursor, CloseCursor>;
 
-  Cursor cursor_of(Table table) const {
+  Cursor new_cursor(Table table) const {
     MDB_cursor* opened = nullptr;
     const int result = mdb_cursor_open(transaction.get(), environment().table(table), &opened);
     if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
     return {opened, CloseCursor{&environment()}};
   }
 
+  // Stays where the last row was, so that the next one is found without a descent of the tree when
+  // it lies in the same page: whoever asks for many asks in the order of their keys.
+  MDB_cursor* cursor(Table table) const {
+    transaction.get();
+    Cursor& kept = cursors[static_cast<std::size_t>(table) - 1];
+    if (!kept) kept = new_cursor(table);
+    return kept.get();
+  }
+
   std::optional<Bytes> get(Table table, Bytes key) const {
     MDB_val lmdb_key = to_lmdb(key);
     MDB_val value{};
-    const int result = mdb_get(transaction.get(), environment().table(table), &lmdb_key, &value);
+    const int result = mdb_cursor_get(cursor(table), &lmdb_key, &value, MDB_SET);
     if (result == MDB_NOTFOUND) return std::nullopt;
     if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
     return from_lmdb(value);
@@ -81,7 +90,7 @@ struct ReadTransaction::State {
 
   template <typename Visit>
   void for_each(Table table, const Visit& visit) const {
-    const Cursor cursor = cursor_of(table);
+    const Cursor cursor = new_cursor(table);
     for (;;) {
       environment().check_process();
       MDB_val key{};
@@ -102,28 +111,28 @@ struct ReadTransaction::State {
 
   // Finds the row and puts it in one descent of the tree.
   void put(Table table, Bytes key, Bytes value) {
-    const Cursor cursor = cursor_of(table);
+    MDB_cursor* const at = cursor(table);
     MDB_val lmdb_key = to_lmdb(key);
     MDB_val before = to_lmdb(value);
     bool is_new = true;
     change([&] {
-      const int result = mdb_cursor_put(cursor.get(), &lmdb_key, &before, MDB_NOOVERWRITE);
+      const int result = mdb_cursor_put(at, &lmdb_key, &before, MDB_NOOVERWRITE);
       is_new = result != MDB_KEYEXIST;
       return is_new ? result : 0;
     });
     const std::uint64_t checksum_before = is_new ? 0 : checksum_of(from_lmdb(before));
     if (!is_new) {
       MDB_val lmdb_value = to_lmdb(value);
-      change([&] { return mdb_cursor_put(cursor.get(), &lmdb_key, &lmdb_value, MDB_CURRENT); });
+      change([&] { return mdb_cursor_put(at, &lmdb_key, &lmdb_value, MDB_CURRENT); });
     }
     if (is_summed(table)) row_sum += checksum_of(value) - checksum_before;
   }
 
   void erase(Table table, Bytes key) {
-    const Cursor cursor = cursor_of(table);
+    MDB_cursor* const at = cursor(table);
     MDB_val lmdb_key = to_lmdb(key);
     MDB_val before{};
-    const int result = mdb_cursor_get(cursor.get(), &lmdb_key, &before, MDB_SET);
+    const int result = mdb_cursor_get(at, &lmdb_key, &before, MDB_SET);
     if (result == MDB_NOTFOUND) {
       throw Error(ErrorCode::kInvalidArgument,
                   fmt::format("there is no such row to erase in table {}", name_of(table)),
@@ -131,7 +140,7 @@ struct ReadTransaction::State {
     }
     if (result != 0) fail_lmdb(result, "cannot read the catalog", path());
     const std::uint64_t checksum_before = checksum_of(from_lmdb(before));
-    change([&] { return mdb_cursor_del(cursor.get(), 0); });
+    change([&] { return mdb_cursor_del(at, 0); });
     if (is_summed(table)) row_sum -= checksum_before;
   }
 
@@ -147,7 +156,14 @@ struct ReadTransaction::State {
     fail_lmdb(result, "cannot change the catalog", path());
   }
 
+  // LMDB's commit would free those of a write transaction.
+  int commit() {
+    for (Cursor& kept : cursors) kept.reset();
+    return transaction.commit();
+  }
+
   Transaction transaction;
+  mutable std::array<Cursor, kTables.size()> cursors{};  // opened when they are asked for
   bool ran_out_of_space = false;
   // Of a write transaction: what `InfoRow::row_sum` must become, and the row that was put.
   std::uint64_t row_sum = 0;
@@ -317,7 +333,7 @@ CommitOutcome WriteTransaction::commit(int* system_errno) {
   state_->transaction.get();
   if (state_->put_info && state_->put_info->row_sum != state_->row_sum) put_info(*state_->put_info);
   errno = 0;
-  const int result = state_->transaction.commit();
+  const int result = state_->commit();
   const int errno_after = errno;
   if (system_errno != nullptr) *system_errno = result > 0 ? result : 0;
   if (result == 0) return CommitOutcome::kCommitted;
@@ -352,7 +368,7 @@ Catalog Catalog::open(const std::filesystem::path& file, Mode mode, Vetted* vett
       *vetted = {.transaction = view.id(), .checkpoints = std::move(checkpoints)};
     }
     if (!environment->has_tables()) {
-      const int result = transaction.commit();
+      const int result = view.state_->commit();
       if (result != 0) fail_lmdb(result, "cannot open the catalog", file);
       environment->keep_tables();
     }

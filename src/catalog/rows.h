@@ -50,6 +50,10 @@ struct ChunkKey {
   friend auto operator<=>(const ChunkKey&, const ChunkKey&) = default;
 };
 
+inline ChunkKey key_of(const format::ChunkRef& chunk) {
+  return {.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+}
+
 /// Table chunks. A row exists while `references` is above zero: a freed chunk has none.
 struct ChunkRow {
   std::uint64_t offset = 0;

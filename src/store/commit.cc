@@ -300,7 +300,10 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
   plan.references = ReferenceChanges(view);
   if (add != nullptr) {
     plan.adds = true;
-    for (const ChunkContent& chunk : add->chunks) plan.references.add(chunk.key);
+    std::vector<ChunkKey> keys;
+    keys.reserve(add->chunks.size());
+    for (const ChunkContent& chunk : add->chunks) keys.push_back(chunk.key);
+    plan.references.add(std::move(keys));
   }
   plan.references.remove_checkpoints(pack_, info_.data_end, removed, [&] {
     std::vector<const CheckpointRow*> remaining;

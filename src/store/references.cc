@@ -5,14 +5,17 @@
 
 #include <cairn/error.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 
 namespace cairn::store {
 
 using catalog::CheckpointRow;
 using catalog::ChunkKey;
 using catalog::ChunkRow;
+using catalog::key_of;
 using format::Extent;
 
 #ifdef CAIRN_MUTANTS
@@ -21,23 +24,30 @@ std::map<ChunkKey, ChunkRow> freed_rows;  // as if rows stayed behind when nobod
 }
 #endif
 
-ReferenceChanges::Count& ReferenceChanges::count_of(const ChunkKey& key) {
-  const auto [at, is_new] = counts_.try_emplace(key);
-  if (is_new) {
-    if (const auto row = view_->chunk(key)) at->second.row = *row;
+// In the order of the catalog, in which it answers fastest.
+template <typename Visit>
+void ReferenceChanges::for_counts_of(std::vector<ChunkKey> keys, const Visit& visit) {
+  std::sort(keys.begin(), keys.end());
+  counts_.reserve(counts_.size() + keys.size());
+  for (const ChunkKey& key : keys) {
+    const auto [at, is_new] = counts_.try_emplace(key);
+    Count& count = at->second;
+    if (is_new) {
+      if (const auto row = view_->chunk(key)) count.row = *row;
 #ifdef CAIRN_MUTANTS
-    if (const auto row = freed_rows.find(key); CAIRN_MUTANT(kHitOnRowWithoutReferences) &&
-                                               at->second.row.stored_bytes == 0 &&
-                                               row != freed_rows.end()) {
-      at->second.row = row->second;
-    }
+      if (const auto row = freed_rows.find(key); CAIRN_MUTANT(kHitOnRowWithoutReferences) &&
+                                                 count.row.stored_bytes == 0 &&
+                                                 row != freed_rows.end()) {
+        count.row = row->second;
+      }
 #endif
+    }
+    visit(count);
   }
-  return at->second;
 }
 
-void ReferenceChanges::add(const ChunkKey& key) {
-  ++count_of(key).added;
+void ReferenceChanges::add(std::vector<ChunkKey> keys) {
+  for_counts_of(std::move(keys), [](Count& count) { ++count.added; });
 }
 
 void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint64_t data_end,
@@ -54,9 +64,14 @@ void ReferenceChanges::remove_checkpoints(const pack::PackFile& pack, std::uint6
       return;
     }
   }
+  std::vector<ChunkKey> keys;
+  for (const format::Index& index : indexes) {
+    for (const format::ChunkRef& chunk : index.chunks) keys.push_back(key_of(chunk));
+  }
+  for_counts_of(std::move(keys), [](const Count&) {});
   for (const format::Index& index : indexes) {
     for (const format::ChunkRef& chunk : index.chunks) {
-      Count& count = count_of({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+      Count& count = counts_.at(key_of(chunk));
       // An index that contradicts the catalog was not counted when a rebuild found it so.
       if (count.row.offset != chunk.offset || count.removed == count.row.references) {
         for (auto& [key, each] : counts_) each.removed = 0;
@@ -77,7 +92,7 @@ void ReferenceChanges::recount(const pack::PackFile& pack, std::uint64_t data_en
     try {
       const auto index = read_index_of(pack, *entry, data_end);
       for (const format::ChunkRef& chunk : index.chunks) {
-        ++held[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
+        ++held[key_of(chunk)];
       }
     } catch (const Error& error) {
       if (!is_damage(error)) throw;
@@ -122,6 +137,8 @@ std::vector<std::pair<ChunkKey, ChunkRow>> ReferenceChanges::changed_rows() cons
 #endif
     changed.emplace_back(key, row);
   }
+  const auto by_key = [](const auto& a, const auto& b) { return a.first < b.first; };
+  std::sort(changed.begin(), changed.end(), by_key);
   return changed;
 }
 

@@ -24,9 +24,9 @@ class ReferenceChanges {
   /// `view` must live until `remove_checkpoints` has returned.
   explicit ReferenceChanges(const catalog::ReadTransaction& view) : view_(&view) {}
 
-  /// One more reference. A hit needs an equal digest and length and a row, whose count is above
-  /// zero by definition.
-  void add(const catalog::ChunkKey& key);
+  /// One more reference for each time that a key is there, in any order. A hit needs an equal digest
+  /// and length and a row, whose count is above zero by definition.
+  void add(std::vector<catalog::ChunkKey> keys);
 
   /// Asked for only when it is needed: to list all checkpoints is work.
   using RowsOf = std::function<std::vector<const catalog::CheckpointRow*>()>;
@@ -45,7 +45,7 @@ class ReferenceChanges {
   catalog::ChunkRow place(const catalog::ChunkKey& key,
                           const std::function<catalog::ChunkRow()>& allocate);
 
-  /// Rows whose count changed; with count 0: rows to erase.
+  /// Rows whose count changed, in the order of the catalog; with count 0: rows to erase.
   std::vector<std::pair<catalog::ChunkKey, catalog::ChunkRow>> changed_rows() const;
   /// Extents of the chunks whose count falls to 0.
   std::vector<format::Extent> freed_extents() const;
@@ -64,7 +64,8 @@ class ReferenceChanges {
     bool changed() const noexcept { return added != removed; }
   };
 
-  Count& count_of(const catalog::ChunkKey& key);
+  template <typename Visit>
+  void for_counts_of(std::vector<catalog::ChunkKey> keys, const Visit& visit);
   void recount(const pack::PackFile& pack, std::uint64_t data_end, const RowsOf& remaining);
 
   const catalog::ReadTransaction* view_ = nullptr;

@@ -24,6 +24,7 @@
 namespace cairn::store {
 
 using catalog::ChunkKey;
+using catalog::key_of;
 using format::ChunkRef;
 
 namespace {
@@ -34,10 +35,6 @@ constexpr std::uint64_t kStepsPerSecond = 4;
 
 /// The least rest between two passes, for small stores, and after an error.
 constexpr std::chrono::seconds kRestBetweenPasses{60};
-
-ChunkKey key_of(const ChunkRef& chunk) {
-  return {.id = chunk.id, .plain_bytes = chunk.plain_bytes};
-}
 
 bool lies_there(const catalog::ReadTransaction& view, const ChunkRef& chunk) {
   const auto row = view.chunk(key_of(chunk));

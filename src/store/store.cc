@@ -237,7 +237,7 @@ std::vector<std::uint64_t> Store::bytes_freed_if_deleted(std::span<const Checkpo
       for (const format::ChunkRef& chunk : index.chunks) {
         const auto at = references.find(chunk.offset);
         if (at == references.end()) continue;
-        const auto chunk_row = view.chunk({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+        const auto chunk_row = view.chunk(catalog::key_of(chunk));
         if (chunk_row && chunk_row->references == at->second) bytes += space(chunk.stored_bytes);
         references.erase(at);
       }
