@@ -24,8 +24,8 @@ class ReferenceChanges {
   /// `view` must live until `remove_checkpoints` has returned.
   explicit ReferenceChanges(const catalog::ReadTransaction& view) : view_(&view) {}
 
-  /// One more reference for each time that a key is there, in any order. A hit needs an equal digest
-  /// and length and a row, whose count is above zero by definition.
+  /// One more reference for each time that a key is there, in any order. A hit needs an equal
+  /// digest and length and a row, whose count is above zero by definition.
   void add(std::vector<catalog::ChunkKey> keys);
 
   /// Asked for only when it is needed: to list all checkpoints is work.
