@@ -69,10 +69,4 @@ Digest128 Hasher128::digest() const noexcept {
   return to_digest(XXH3_128bits_digest(as_state(state_)));
 }
 
-std::size_t DigestHash::operator()(const Digest128& digest) const noexcept {
-  std::size_t hash = 0;
-  std::memcpy(&hash, digest.bytes.data(), sizeof(hash));
-  return hash;
-}
-
 }  // namespace cairn::base
