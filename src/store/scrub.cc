@@ -39,9 +39,10 @@ ChunkKey key_of(const ChunkRef& chunk) {
   return {.id = chunk.id, .plain_bytes = chunk.plain_bytes};
 }
 
+/// Stored compressed where it was plain, it would have another length.
 bool lies_there(const catalog::ReadTransaction& view, const ChunkRef& chunk) {
   const auto row = view.chunk(key_of(chunk));
-  return row && row->offset == chunk.offset;
+  return row && row->offset == chunk.offset && row->stored_bytes == chunk.stored_bytes;
 }
 
 std::vector<std::uint64_t> ids_of(const Damage& damage) {
