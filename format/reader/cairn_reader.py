@@ -35,6 +35,7 @@ MAX_PAYLOAD_BYTES = 2**31 - 65536
 MAX_CHUNK_BYTES = 67108864
 RECORD_HEADER_BYTES = 128
 RAW, GROUPED = 0, 1
+FRAME_MAGIC = bytes.fromhex("28b52ffd")  # of Zstandard, RFC 8878
 BLOCK_BYTES = 262144
 INDEX, ROOT = 1, 2
 
@@ -124,8 +125,9 @@ def degroup(data, plain_bytes):
 def decompress(decompressor, group, count):
     try:
         # A frame may say that it holds more than there is memory for: its word is looked at first.
-        check(zstandard.frame_content_size(group) == count, "a group of another length")
-        plain = decompressor.decompress(group, max_output_size=count)
+        check(group[:4] == FRAME_MAGIC and zstandard.frame_content_size(group) == count,
+              "a group that is not one frame of its length")
+        plain = decompressor.decompress(group, max_output_size=count, allow_extra_data=False)
     except zstandard.ZstdError as error:
         damaged(f"a group does not decode: {error}")
     check(len(plain) == count, "a group does not decode to its length")
@@ -729,6 +731,14 @@ class Pack:
                 return f"checkpoint {entry.name!r}: {error}"
         return None
 
+    @staticmethod
+    def is_whole(checkpoint):
+        try:
+            checkpoint.verify()
+        except PackError:
+            return False
+        return True
+
     def candidates(self):
         """(root, end of data), newest first; and whether they come from slots."""
         found = []
@@ -813,8 +823,10 @@ class Pack:
                                           payload_digest), end)
                 self.check_sequence(offset, index.sequence)
                 known = by_id.get(index.id)
-                if known is None or known.sequence < index.sequence:
-                    by_id[index.id] = Checkpoint(self, index)
+                if known and (known.sequence > index.sequence or
+                              known.sequence == index.sequence and self.is_whole(known)):
+                    continue
+                by_id[index.id] = Checkpoint(self, index)
             except PackError:
                 continue
         return [by_id[i] for i in sorted(by_id, reverse=True)]

@@ -116,7 +116,7 @@ struct BackupReport {
   std::vector<CheckpointInfo> deleted = {};  ///< They are not in the store any more.
   std::vector<BackupLoss> lost = {};         ///< Damaged in the store, so not copied.
   std::uint64_t checkpoints = 0;             ///< In the backup now.
-  std::uint64_t new_bytes = 0;               ///< Of chunks that were copied.
+  std::uint64_t new_bytes = 0;               ///< Of chunks that were copied, as they are stored.
 };
 
 struct SaveResult {
@@ -213,10 +213,14 @@ struct ChunkStats {
 };
 
 struct CompactOptions {
-  /// First stores compressed, in one commit, what is stored plain and gains by it. For a store that
-  /// compresses (`StoreOptions::compression`); no index may be damaged.
-  /// Cost: reads every plain chunk, and needs as much room beside them as if none became shorter.
+  /// First stores compressed what is stored plain and gains by it, in several commits: what is done
+  /// stays done when a later one fails. For a store that compresses (`StoreOptions::compression`);
+  /// no index may be damaged. What cannot be read stays as it is.
+  /// Cost: reads every plain chunk, and each commit every index; a commit needs as much room as if
+  /// none of its chunks became shorter, a sixteenth of all or 64 MiB, and what it frees can be used
+  /// from the second commit after it.
   bool compress = false;
+  ProgressCallback progress = {};  ///< Of the plain chunks that are read to be compressed.
 };
 
 /// What `compact` gave back to the file system.
@@ -241,13 +245,13 @@ struct OpenReport {
 /// An open store.
 ///
 /// One process at a time holds a store open for writing; any number read it. A writable handle
-/// holds the writer lock until it is closed. Every function that changes something is one commit:
-/// on return its effect survives power loss; on throw the store holds the state before the call,
-/// except after `commit_unknown`, where it holds that or the state after it, whole.
-/// Threads: safe for concurrent use; calls that change something run one after another and never
-/// block readers.
-/// Errors of every function: `forked` in a child of the process that opened it; `poisoned` after a
-/// failed flush or `commit_unknown`; `invalid_argument` for a change through a read-only handle.
+/// holds the writer lock until it is closed. Every function that changes something is one commit
+/// (`compact` makes several): on return its effect survives power loss; on throw the store holds
+/// the state before the call, except after `commit_unknown`, where it holds that or the state after
+/// it, whole. Threads: safe for concurrent use; calls that change something run one after another
+/// and never block readers. Errors of every function: `forked` in a child of the process that
+/// opened it; `poisoned` after a failed flush or `commit_unknown`; `invalid_argument` for a change
+/// through a read-only handle.
 class Store {
  public:
   /// Opens, or with `options.create` makes, the store in `directory`.
@@ -347,10 +351,11 @@ class Store {
   /// below it. Nothing is moved. Later saves are slower where they fill holes again, so this is for
   /// stores that will not soon grow again.
   ///
-  /// Durability: as every change; what was not given back after a crash stays free.
+  /// Durability: as every change, but of several commits, of which a crash or an error leaves the
+  /// first ones; what was not given back then stays free.
   /// Cost: three commits that change nothing, and a call for each hole.
   /// Errors: with `compress`, invalid_argument (a store without compression), damaged (an index;
-  /// run `repair`), no_space (nothing changed); otherwise as `save`.
+  /// run `repair`), no_space (with what was compressed before it); otherwise as `save`.
   CompactReport compact(const CompactOptions& options = {});
   /// For each checkpoint alone: the bytes of extents that deleting it would free.
   std::vector<std::uint64_t> bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const;

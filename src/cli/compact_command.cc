@@ -1,9 +1,13 @@
 #include "commands.h"
+#include "interrupt.h"
 #include "json.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 
 #include <fmt/format.h>
+
+#include <optional>
 
 namespace cairn::cli {
 namespace {
@@ -69,8 +73,18 @@ ExitCode run(const Invocation& invocation, Output& output) {
     print_dry_run(open_for_reading(invocation, output).stat(), as_json, output);
     return kDone;
   }
-  const CompactReport report =
-      open_for_writing(invocation, output).compact({.compress = invocation.has("--compress")});
+  CompactReport report;
+  {
+    Store store = open_for_writing(invocation, output);
+    CompactOptions options{.compress = invocation.has("--compress")};
+    std::optional<Interrupts> interrupts;
+    Meter meter(output, "compressing");
+    if (options.compress) {
+      interrupts.emplace();
+      options.progress = meter.interruptible();
+    }
+    report = store.compact(options);
+  }
   (as_json ? print_json : print_text)(report, output);
   return kDone;
 }
@@ -85,8 +99,8 @@ Command compact_command() {
               "Nothing is moved, and nothing of it is ever needed: free space is used again by "
               "the next saves, faster than new space.\n\n"
               "With --compress, what is stored plain is first stored once more, compressed, where "
-              "that gains a sixteenth: in one commit, which needs as much room beside the plain "
-              "chunks as if none became shorter. Later saves compress, too.",
+              "that gains a sixteenth: a part in each commit, so that room for a part is enough, "
+              "and what is done stays done when it is ended. Later saves compress, too.",
           .arguments = {kStoreArgument},
           .options = {{.name = "--dry-run",
                        .help = "Say how much could be given back; change nothing."},

@@ -333,15 +333,48 @@ std::uint64_t PackFile::chunk_bytes_of_indexes() const {
   return std::min(largest, format::kMaxChunkBytes);
 }
 
-std::array<std::string, 2> PackFile::superblock_errors() const {
-  std::array<std::string, 2> errors;
-  for (std::size_t copy = 0; copy < kSuperblockOffsets.size(); ++copy) {
+std::array<std::optional<Superblock>, 2> PackFile::read_superblocks(
+    std::array<std::string, 2>& errors) const {
+  std::array<std::optional<Superblock>, 2> copies;
+  for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+    const auto bytes = read_up_to(file_, kSuperblockOffsets[copy], kSuperblockBytes);
     try {
-      const auto bytes = read_up_to(file_, kSuperblockOffsets[copy], kSuperblockBytes);
-      if (!(format::decode_superblock(bytes) == superblock_)) errors[copy] = "the copies differ";
+      copies[copy] = format::decode_superblock(bytes);
     } catch (const Error& error) {
       errors[copy] = error.what();
     }
+  }
+  return copies;
+}
+
+namespace {
+
+/// `superblock` with the features of those copies that differ from it in nothing else.
+Superblock with_features_of(std::span<const std::optional<Superblock>> copies,
+                            const Superblock& superblock) {
+  Superblock all = superblock;
+  for (const auto& copy : copies) {
+    if (!copy) continue;
+    Superblock other = *copy;
+    other.incompat = superblock.incompat;
+    if (other == superblock) all.incompat |= copy->incompat;
+  }
+  return all;
+}
+
+}  // namespace
+
+Superblock PackFile::current_superblock() const {
+  std::array<std::string, 2> ignored;
+  return with_features_of(read_superblocks(ignored), superblock_);
+}
+
+std::array<std::string, 2> PackFile::superblock_errors() const {
+  std::array<std::string, 2> errors;
+  const auto copies = read_superblocks(errors);
+  const Superblock wanted = with_features_of(copies, superblock_);
+  for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+    if (copies[copy] && *copies[copy] != wanted) errors[copy] = "the copies differ";
   }
   return errors;
 }
@@ -351,14 +384,23 @@ void PackFile::rewrite_superblock(std::size_t copy) const {
 }
 
 std::vector<std::string> PackFile::renew_superblocks(std::uint64_t incompat) {
+  if ((superblock_.compat & ~format::kKnownCompat) != 0) {
+    if ((incompat & ~superblock_.incompat) == 0) return {};
+    throw Error(ErrorCode::kUnsupportedVersion,
+                "the superblock has features that this version of Cairn does not know, so it can "
+                "add none: go on without compression, or update Cairn",
+                {.path = path()});
+  }
+  std::array<std::string, 2> errors;
+  const auto copies = read_superblocks(errors);
+  superblock_ = with_features_of(copies, superblock_);
   superblock_.incompat |= incompat;
-  const auto errors = superblock_errors();
   std::vector<std::string> mended;
-  for (std::size_t copy = 0; copy < errors.size(); ++copy) {
-    if (errors[copy].empty()) continue;
+  for (std::size_t copy = 0; copy < copies.size(); ++copy) {
+    if (copies[copy] == superblock_) continue;
     rewrite_superblock(copy);
     if (!CAIRN_MUTANT(kSuperblocksAtOnce)) sync();
-    mended.push_back(errors[copy]);
+    mended.push_back(copies[copy] ? "the copies differ" : errors[copy]);
   }
   return mended;
 }
@@ -527,8 +569,17 @@ void PackFile::read_chunk(const ChunkRef& chunk, std::span<std::byte> out) const
     });
     return;
   }
+  read_stored(chunk, out);
+}
+
+void PackFile::read_stored(const ChunkRef& chunk, std::span<std::byte> out) const {
   file_.read_exactly(chunk.offset, out);
-  check_digest(path(), chunk, out);
+  if (chunk.encoding == format::Encoding::kRaw) {
+    check_digest(path(), chunk, out);
+    return;
+  }
+  with_buffer(*plain_buffers_, chunk.plain_bytes,
+              [&](std::span<std::byte> plain) { decode_chunk(chunk, out, plain); });
 }
 
 void PackFile::read_chunks(std::vector<ChunkRead> reads, const ChunkReader& reader) const {

@@ -94,14 +94,19 @@ class PackFile {
 
   const io::File& file() const noexcept { return file_; }
   const std::filesystem::path& path() const noexcept { return file_.path(); }
+  /// As it was when the pack was opened, and with what `renew_superblocks` added since.
   const format::Superblock& superblock() const noexcept { return superblock_; }
+  /// The same with the features that a writer has added since. Errors: io.
+  format::Superblock current_superblock() const;
   const format::Uuid& uuid() const noexcept { return superblock_.uuid; }
-  /// What is wrong with either copy; empty strings for good ones.
+  /// What is wrong with either copy; empty strings for good ones. Errors: io.
   std::array<std::string, 2> superblock_errors() const;
   void rewrite_superblock(std::size_t copy) const;
   /// Writes anew each copy of the superblock that is bad, or lacks one of these `incompat`
   /// features, durably and one after the other, so that a crash leaves the other one whole. Returns
-  /// what was wrong with them; nothing when nothing was written.
+  /// what was wrong with them; nothing when nothing was written, as where it has `compat` features
+  /// that this version does not know: what they keep there would be lost.
+  /// Errors: unsupported_version for such a one that would get another feature; no_space; io.
   std::vector<std::string> renew_superblocks(std::uint64_t incompat);
 
   SlotTable read_slots() const;
@@ -121,6 +126,8 @@ class PackFile {
   /// Reads a chunk's plain bytes into `out`, which is exactly so long, and checks them there.
   /// Errors: damaged; truncated; io; each with the chunk's offset.
   void read_chunk(const format::ChunkRef& chunk, std::span<std::byte> out) const;
+  /// The same for a chunk's bytes as they are stored, compressed perhaps.
+  void read_stored(const format::ChunkRef& chunk, std::span<std::byte> out) const;
 
   /// Reads and checks many chunks: neighbours in one request, several requests on their way at
   /// once.
@@ -146,18 +153,21 @@ class PackFile {
   PackFile(io::File file, const format::Superblock& superblock);
 
   std::uint64_t chunk_bytes_of_indexes() const;
+  /// Either copy, or why it cannot be read.
+  std::array<std::optional<format::Superblock>, 2> read_superblocks(
+      std::array<std::string, 2>& errors) const;
 
   /// The payload of a record, checked, at a multiple of 8 bytes inside `storage`.
   std::span<const std::byte> read_record(const format::Extent& extent, format::RecordType type,
                                          const format::ChunkId& digest, io::AlignedBuffer& storage,
                                          std::uint64_t* sequence = nullptr) const;
 
-  io::File file_;
-  format::Superblock superblock_;
   /// The plain bytes of a compressed chunk, checked.
   void decode_chunk(const format::ChunkRef& chunk, std::span<const std::byte> stored,
                     std::span<std::byte> out) const;
 
+  io::File file_;
+  format::Superblock superblock_;
   // Kept from save to save and from load to load. Apart, because filling an extent may read
   // another, and what is read may have to be decoded.
   std::unique_ptr<io::BufferPool> write_buffers_;

@@ -4,8 +4,10 @@
 //  2. What the backup's newest root says is its state: which checkpoints and chunks it has, and
 //     what is free. There is no catalog, and nobody reads it meanwhile but its own copies.
 //  3. That root's slot is written again; flush. The run that wrote it may have been killed before
-//     its last flush: the disk may still have the slot before, whose space is free by now.
-//  4. Missing chunks and all new indexes go to free space, checkpoint by checkpoint.
+//     its last flush: the disk may still have the slot before, whose space is free by now. Then the
+//     superblocks, if one is bad, or says too little of the chunks to come.
+//  4. Missing chunks, as they are stored, and all new indexes go to free space, checkpoint by
+//     checkpoint.
 //  5. Flush; then the new checkpoints are read back.
 //  6. The slot, which points to the new root, goes where the newest root's is not; flush.
 //
@@ -145,7 +147,7 @@ class Backup {
   }
 
   /// Steps 3 to 6; or in a dry run what they would report.
-  BackupReport run(const pack::PackFile* to) {
+  BackupReport run(pack::PackFile* to) {
     const std::uint64_t old_bytes = to != nullptr ? to->file().bytes() : 0;
     try {
       if (to != nullptr) settle(*to);
@@ -170,7 +172,8 @@ class Backup {
         for (const ChunkRef& chunk : read_index_of(from_, row, info_.data_end).chunks) {
           const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
           if (!held_.chunks.contains(key) && seen.insert(key).second) {
-            total_bytes_ += chunk.plain_bytes;
+            total_bytes_ += chunk.stored_bytes;
+            if (chunk.encoding != format::Encoding::kRaw) features_ = format::kIncompatCompressed;
           }
         }
       } catch (const Error& error) {
@@ -193,8 +196,10 @@ class Backup {
         if (at == held_.chunks.end()) {
           auto [place, is_new] = fresh.try_emplace(key);
           if (is_new) {
-            const Extent extent = held_.free.allocate(key.plain_bytes);
-            place->second = {.offset = extent.offset, .stored_bytes = extent.bytes};
+            const Extent extent = held_.free.allocate(sources[i].stored_bytes);
+            place->second = {.offset = extent.offset,
+                             .stored_bytes = extent.bytes,
+                             .encoding = sources[i].encoding};
             writes.push_back(chunk_write(extent, sources[i]));
             new_bytes += extent.bytes;
           }
@@ -225,7 +230,7 @@ class Backup {
         .offset = extent.offset,
         .bytes = extent.bytes,
         .fill = [this, source](std::span<std::byte> out) {
-          from_.read_chunk(source, out);
+          from_.read_stored(source, out);
           if (!options_.progress) return;
           options_.progress({.done_bytes = done_bytes_ += out.size(), .total_bytes = total_bytes_});
         }};
@@ -240,13 +245,14 @@ class Backup {
     reserve(to);
     to.write_extents(std::move(writes));
     root_.checkpoints.push_back(entry_of(row, record, base::xxh3_128(payload)));
-    written_.push_back(index);
+    written_.insert(row.id);
   }
 
   /// Step 3. Also when nothing is to be copied: on return the backup survives power loss.
-  void settle(const pack::PackFile& to) const {
+  void settle(pack::PackFile& to) const {
     if (held_.slot) to.write_slot(*held_.slot);
     to.sync();
+    to.renew_superblocks(features_);
   }
 
   static void give_back(const pack::PackFile& to, std::uint64_t old_bytes) noexcept {
@@ -274,14 +280,7 @@ class Backup {
     reserve(to);
     to.write_extents(std::move(writes));
     to.sync();
-    for (const format::Index& index : written_) {
-      const auto damaged = check_chunks(to, index);
-      if (damaged.empty()) continue;
-      throw Error(ErrorCode::kDamaged,
-                  "the backup is damaged (" + damaged.front().message +
-                      "); move it away and make a new one",
-                  {.path = to.path()});
-    }
+    check_written(to);
     published_ = true;
     to.write_slot({.number = free_slot(to),
                    .sequence = root_.sequence,
@@ -290,6 +289,29 @@ class Backup {
                    .root = location,
                    .data_end = held_.free.data_end()});
     to.sync();
+  }
+
+  /// Errors: damaged, when what was written does not read back.
+  void check_written(const pack::PackFile& to) const {
+    std::set<std::uint64_t> seen;  // by offset: chunks that checkpoints share are read once
+    for (const format::RootEntry& entry : root_.checkpoints) {
+      if (!written_.contains(entry.id)) continue;
+      std::string problem;
+      try {
+        format::Index index = read_index_of(to, entry, held_.free.data_end());
+        std::erase_if(index.chunks,
+                      [&](const ChunkRef& chunk) { return !seen.insert(chunk.offset).second; });
+        const auto damaged = check_chunks(to, index);
+        if (damaged.empty()) continue;
+        problem = damaged.front().message;
+      } catch (const Error& error) {
+        if (!is_damage(error)) throw;
+        problem = error.what();
+      }
+      throw Error(ErrorCode::kDamaged,
+                  "the backup is damaged (" + problem + "); move it away and make a new one",
+                  {.path = to.path()});
+    }
   }
 
   format::ChunkId parent_digest(const pack::PackFile& to) const {
@@ -320,7 +342,8 @@ class Backup {
   std::vector<CheckpointRow> missing_;
   Held held_;
   format::Root root_;
-  std::vector<format::Index> written_;
+  std::set<std::uint64_t> written_;  // ids
+  std::uint64_t features_ = 0;       // `incompat`, that the chunks to come need
   std::atomic<std::uint64_t> done_bytes_{0};
   std::uint64_t total_bytes_ = 0;
   bool published_ = false;
@@ -372,7 +395,7 @@ BackupReport make_backup(Backup& backup, const pack::PackFile& from,
   take_lock(partial);
   try {
     pack::PackFile::create(path, from.superblock());
-    const pack::PackFile to = pack::PackFile::open(path, io::File::Access::kReadWrite);
+    pack::PackFile to = pack::PackFile::open(path, io::File::Access::kReadWrite);
     backup.plan(read_held(to), file);
     BackupReport report = backup.run(&to);
     io::rename_file(path, file);
@@ -399,7 +422,7 @@ BackupReport back_up(const StorePaths& paths, const pack::PackFile& from,
   Backup backup(from, catalog, options);
   if (!is_new) {
     const auto access = options.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite;
-    const pack::PackFile to = pack::PackFile::open(file, access);
+    pack::PackFile to = pack::PackFile::open(file, access);
     require_kind(to, from.uuid());
     if (!options.dry_run) take_lock(to.file());
     backup.plan(read_held(to), file);

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <optional>
 #include <utility>
@@ -11,6 +12,10 @@ namespace cairn::store {
 
 bool is_damage(const Error& error) noexcept {
   return error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kTruncated;
+}
+
+bool is_lost(const Error& error) noexcept {
+  return is_damage(error) || error.system_errno() == EIO;
 }
 
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,

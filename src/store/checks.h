@@ -24,6 +24,9 @@ namespace cairn::store {
 /// failed or that this version is too old.
 bool is_damage(const Error& error) noexcept;
 
+/// The same for bytes of a chunk, which are as good as lost where the disk cannot read them.
+bool is_lost(const Error& error) noexcept;
+
 /// The index of a checkpoint, as a root or the catalog lists it. One that verifies, but is another
 /// checkpoint's, would give its bytes under the wrong name. (The name in the index may differ: a
 /// repair that takes in two of one name changes it in the root.)

@@ -30,6 +30,10 @@ namespace {
 /// each writes two copies, and the space of a freed one comes back with the second commit after.
 constexpr std::uint64_t kRootsKeptBack = 8;
 
+/// What is reserved and not needed stays so, up to so much: the next save will want it, and giving
+/// back makes the flush that follows slower.
+constexpr std::uint64_t kReservedAhead = std::uint64_t{1} << 20;
+
 }  // namespace
 
 CheckpointInfo info_of(const catalog::CheckpointRow& row) {
@@ -118,6 +122,11 @@ SaveResult Writer::commit(const Change& change) {
   require_usable();
   SaveResult result;
   if (must_supersede_) publish_nothing();
+  publish_with_room(change, result);
+  return result;
+}
+
+void Writer::publish_with_room(const Change& change, SaveResult& result) {
   try {
     publish(change, result);
   } catch (const Error& error) {
@@ -126,14 +135,14 @@ SaveResult Writer::commit(const Change& change) {
     // Every commit frees the root before it, which alone helps nobody.
     const std::uint64_t roots = 2 * round_up(info_.root.first.bytes, kAlignment);
     if (poisoned_.empty()) renew_free_space();
-    const bool one_more_helps = error.code() == ErrorCode::kNoSpace && change.add != nullptr &&
+    const bool needs_room = change.add != nullptr || change.compress.bytes > 0;
+    const bool one_more_helps = error.code() == ErrorCode::kNoSpace && needs_room &&
                                 free_space_.waiting_bytes(info_.transaction) > roots;
     if (!one_more_helps) throw;
     publish_nothing();
     result = {};
     publish(change, result);
   }
-  return result;
 }
 
 void Writer::publish_nothing() {
@@ -151,21 +160,6 @@ void Writer::renew_roots() {
   const std::ptrdiff_t least = slots_.find(info_.sequence) != nullptr ? 1 : 2;
   for (std::ptrdiff_t i = 0; i < std::max(least, unreadable); ++i) publish_nothing();
 }
-
-namespace {
-
-/// What was reserved for chunks that became shorter. Never cuts what was there before the save,
-/// which readers may compare with an older end of data.
-void give_back(const io::File& file, std::uint64_t bytes_before, const catalog::InfoRow& info) {
-  const std::uint64_t wanted = std::max(
-      bytes_before, info.data_end + kRootsKeptBack * round_up(info.root.first.bytes, kAlignment));
-  try {
-    if (wanted < file.bytes()) file.resize(wanted);
-  } catch (const Error&) {  // The save is made; what is too long can be cut by `compact`.
-  }
-}
-
-}  // namespace
 
 void Writer::publish(const Change& change, SaveResult& result) {
   Plan plan;
@@ -193,10 +187,7 @@ void Writer::publish(const Change& change, SaveResult& result) {
   record_in_catalog(plan);
   if (CAIRN_MUTANT(kCommitBeforeFlush)) pack_.sync();
   take_over(plan);
-  if (plan.bytes_before_reserving) {
-    give_back(pack_.file(), *plan.bytes_before_reserving, info_);
-    reserved_end_ = 0;  // the next save asks again
-  }
+  give_back_reserved();
   if (log_) {
     for (const std::string& note : plan.notes) log_(note);
   }
@@ -279,7 +270,7 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
     plan.root.next_id = coming.id + 1;  // the caller is told this id
   }
   if (change.add != nullptr) result.saved = coming;
-  if (change.compress) plan_compression(view, plan, result);
+  if (change.compress.bytes > 0) plan_compression(view, change, plan, result);
 
   const auto require = [&](bool exists, std::uint64_t id) {
     if (exists) return;
@@ -350,12 +341,19 @@ void Writer::plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo&
   if (compression_ != Compression::kNone) write_compressed(add, plan, result);
   for (const ChunkContent& chunk : add.chunks) {
     const auto place = plan.references.place(chunk.key, [&] {
-      const Extent extent = free_space_.allocate(chunk.key.plain_bytes);
-      plan.writes.push_back({.offset = extent.offset, .bytes = extent.bytes, .fill = chunk.fill});
+      const bool as_it_is = stays_compressed(chunk);
+      const Extent extent =
+          free_space_.allocate(as_it_is ? chunk.compressed_bytes : chunk.key.plain_bytes);
+      plan.writes.push_back({.offset = extent.offset,
+                             .bytes = extent.bytes,
+                             .fill = as_it_is ? chunk.fill_compressed : chunk.fill});
       ++result.new_chunks;
-      result.new_bytes += extent.bytes;
+      result.new_bytes += chunk.key.plain_bytes;
       result.new_stored_bytes += extent.bytes;
-      return catalog::ChunkRow{.offset = extent.offset, .stored_bytes = extent.bytes};
+      return catalog::ChunkRow{
+          .offset = extent.offset,
+          .stored_bytes = extent.bytes,
+          .encoding = as_it_is ? format::Encoding::kGrouped : format::Encoding::kRaw};
     });
     index.chunks.push_back({.id = chunk.key.id,
                             .offset = place.offset,
@@ -501,6 +499,20 @@ void Writer::reserve_until(std::uint64_t data_end, std::uint64_t root_bytes) {
                     " more bytes; nothing was changed. Delete checkpoints, free disk space, or "
                     "close readers of deleted checkpoints (`cairn stat` shows them)",
                 {.path = file.path(), .system_errno = error.system_errno()});
+  }
+}
+
+void Writer::give_back_reserved() {
+  const std::uint64_t needed = bytes_kept_back(info_.root.first.bytes);
+  if (reserved_end_ <= info_.data_end + needed + kReservedAhead) return;
+  const io::File& file = pack_.file();
+  reserved_end_ = 0;
+  try {
+    file.resize(file.bytes());  // drops what is reserved behind the end
+    file.reserve(info_.data_end, needed);
+    reserved_end_ = info_.data_end + needed;
+  } catch (const Error&) {
+    // The commit is made; the next save reserves what it needs, and `compact` gives back.
   }
 }
 

@@ -4,7 +4,7 @@
 //  2. Plan: look chunks up, choose extents, encode index and root. Nothing is written yet; when the
 //     disk has no room, the plan is dropped and nothing has happened.
 //     Compressed chunks are the exception: room is reserved for them as if they were plain, then
-//     they are encoded and written in batches while the plan is made, to space that is free.
+//     they are encoded and written while the plan is made, to space that is free.
 //  3. Write root, chunks, index, second copy of the root, then the slot that points to it. All of
 //     it goes to space that is free in the committed catalog, and to a slot that is neither the
 //     committed root's nor its parent's.
@@ -44,6 +44,10 @@ namespace cairn::store {
 struct ChunkContent {
   catalog::ChunkKey key{};
   std::function<void(std::span<std::byte>)> fill{};
+  /// Of a chunk that comes from a pack where it is compressed: how long it is there, and the same
+  /// for its bytes as they are. They are taken where chunks are compressed here, too.
+  std::uint64_t compressed_bytes = 0;
+  std::function<void(std::span<std::byte>)> fill_compressed{};
 };
 
 /// A checkpoint to save, hashed: what asynchronous saves hand over.
@@ -69,8 +73,9 @@ struct Change {
   std::vector<Flags> flags{};
   /// Roots go as low as they can, and free space at the end of the pack is given up.
   bool compact = false;
-  /// Chunks that are stored plain become compressed where that pays.
-  bool compress = false;
+  /// Chunks that are stored plain in this part of the pack become compressed where that pays.
+  format::Extent compress{};
+  std::function<void(std::uint64_t plain_bytes)> seen{};  // told of each that was read for that
 };
 
 /// The one writer of a store. Threads: safe at once; changes run one after another.
@@ -114,28 +119,38 @@ class Writer {
   void load_free_space(const catalog::ReadTransaction& view);
   void renew_free_space();
   void publish(const Change& change, SaveResult& result);
+  /// The same, which on a full disk makes a commit before it if that gives it room.
+  void publish_with_room(const Change& change, SaveResult& result);
   void publish_nothing();
   Choice choose(const Change& change, const catalog::ReadTransaction& view) const;
   void plan(const Change& change, Plan& plan, SaveResult& result);
   void plan_new_checkpoint(const NewCheckpoint& add, const CheckpointInfo& info, Plan& plan,
                            SaveResult& result);
   struct Unencoded;
-  /// Encodes chunks and writes them, a batch after the other, before the rest of the plan is made:
-  /// only then are their lengths known. `place` says where, for each in turn, or not at all.
+  /// Encodes chunks and writes them before the rest of the plan is made: only then are their
+  /// lengths known. `place` says where, one call after the other, or not at all.
   void write_encoded(
-      const std::vector<Unencoded>& chunks, Plan& plan,
+      const std::vector<Unencoded>& chunks,
       const std::function<std::optional<format::Extent>(std::size_t, const catalog::ChunkRow&)>&
           place);
   void write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result);
-  void plan_compression(const catalog::ReadTransaction& view, Plan& plan, SaveResult& result);
+  void plan_compression(const catalog::ReadTransaction& view, const Change& change, Plan& plan,
+                        SaveResult& result);
+  /// All of `compact` with `compress`: one commit for each part of the pack.
+  void compress_stored(const CompactOptions& options, CompactReport& report);
   /// Writes good bytes over stored ones that are not; see healing.h.
   void plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan, SaveResult& result);
   bool set_flags(const Change::Flags& flags, Plan& plan) const;
+  bool stays_compressed(const ChunkContent& chunk) const noexcept {
+    return compression_ != Compression::kNone && chunk.compressed_bytes > 0;
+  }
   HealingTurn healing_turn_of(std::uint64_t id) const { return {.every = heal_every_, .id = id}; }
   void plan_root(Plan& plan, bool compact);
   std::vector<std::byte> encode_rewritten_root(const Plan& plan) const;
   void reserve_space(const Plan& plan);
   void reserve_until(std::uint64_t data_end, std::uint64_t root_bytes);
+  /// What was reserved and is not needed: for chunks that became shorter, or by a save that failed.
+  void give_back_reserved();
   /// What deletions need of the disk, behind the end of the pack, beside a root of so many bytes.
   static std::uint64_t bytes_kept_back(std::uint64_t root_bytes);
   void write_pack(Plan& plan);

@@ -11,8 +11,10 @@
 //
 // A crash in between leaves free space that was not given back, nothing else.
 //
-// With `compress`, a commit comes first in which plain chunks are stored once more, compressed, and
-// the indexes that name them with them (compress.cc). What they replace is then free like the rest.
+// With `compress`, other commits come first, in which plain chunks are stored once more,
+// compressed, and with them the indexes that name them (compress.cc): those of a part of the pack
+// in each, so that one needs little room, and what is done stays done when a later one fails. What
+// they replace is then free like the rest.
 #include "format/layout.h"
 #include "store/commit.h"
 
@@ -39,11 +41,7 @@ CompactReport Writer::compact(const CompactOptions& options) {
   CompactReport report{.pack_bytes_before = file.bytes(),
                        .allocated_bytes_before = file.allocated_bytes()};
   if (must_supersede_) publish_nothing();
-  if (options.compress) {
-    SaveResult compressed;
-    publish({.compress = true}, compressed);
-    report.compressed_chunks = compressed.new_chunks;
-  }
+  if (options.compress) compress_stored(options, report);
   for (int i = 0; i < kCommitsUntilAllIsReusable; ++i) {
     SaveResult nothing;
     publish({.compact = true}, nothing);
@@ -52,7 +50,7 @@ CompactReport Writer::compact(const CompactOptions& options) {
   const auto reader = catalog_.oldest_reader();
   if (!reader || reader->transaction >= info_.transaction) {
     reserved_end_ = 0;
-    if (info_.data_end < file.bytes()) file.resize(info_.data_end);
+    file.resize(info_.data_end);  // also drops what is reserved behind it
     try {
       file.reserve(info_.data_end, bytes_kept_back(info_.root.first.bytes));
     } catch (const Error& error) {

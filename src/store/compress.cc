@@ -4,7 +4,7 @@
 #include "base/thread_pool.h"
 #include "format/layout.h"
 #include "format/record.h"
-#include "io/aligned_buffer.h"
+#include "io/buffer_pool.h"
 #include "store/checks.h"
 #include "store/plan.h"
 
@@ -16,7 +16,9 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
+#include <utility>
 
 namespace cairn::store {
 
@@ -24,9 +26,17 @@ namespace {
 
 constexpr std::uint64_t kLeastGain = 16;  // one part in so many
 
-/// So many plain bytes are encoded before they are written, or one chunk if that is longer: bounds
-/// the memory of a compressing save.
-constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
+/// So many plain bytes are encoded, then written, by one thread, or one chunk if that is longer.
+constexpr std::uint64_t kPieceBytes = std::uint64_t{2} << 20;
+
+/// Bounds the memory of a compressing save, unless one chunk needs more: what each thread holds of
+/// plain and of encoded bytes.
+constexpr std::uint64_t kMemoryBytes = std::uint64_t{32} << 20;
+
+/// What `compact` compresses in one commit: so many plain bytes, or this part of all. Each commit
+/// reads all indexes, and needs room for its part beside what the two before it have freed.
+constexpr std::uint64_t kLeastPartBytes = std::uint64_t{64} << 20;
+constexpr std::uint64_t kParts = 16;
 
 constexpr std::array<codec::Layout, 8> kLayouts = {{{.width = 1},
                                                     {.width = 2},
@@ -102,57 +112,75 @@ struct Writer::Unencoded {
 };
 
 void Writer::write_encoded(
-    const std::vector<Unencoded>& chunks, Plan& plan,
+    const std::vector<Unencoded>& chunks,
     const std::function<std::optional<Extent>(std::size_t, const ChunkRow&)>& place) {
   pack::FreeSpace at_most = free_space_;
-  std::uint64_t batch_bytes = kBatchBytes;
+  std::uint64_t total_bytes = 0;
+  std::uint64_t piece_bytes = kPieceBytes;
   for (const Unencoded& chunk : chunks) {
     at_most.allocate(chunk.key.plain_bytes);
-    batch_bytes = std::max(batch_bytes, chunk.key.plain_bytes);
+    total_bytes += chunk.key.plain_bytes;
+    piece_bytes = std::max(piece_bytes, chunk.key.plain_bytes);
   }
-  plan.bytes_before_reserving = pack_.file().bytes();
   reserve_until(at_most.data_end(), info_.root.first.bytes);
 
-  struct Encoded {
-    std::span<std::byte> plain{};
-    std::span<std::byte> stored{};  // as long as `plain`, until it is encoded
-    format::Encoding encoding = format::Encoding::kRaw;
-  };
-  io::AlignedBuffer plain_memory(batch_bytes);
-  io::AlignedBuffer stored_memory(batch_bytes);
-  for (std::size_t first = 0; first < chunks.size();) {
-    std::vector<Encoded> batch;
-    std::uint64_t at = 0;
-    for (std::size_t i = first; i < chunks.size(); ++i) {
-      const std::uint64_t bytes = chunks[i].key.plain_bytes;
-      if (at + bytes > batch_bytes) break;
-      batch.push_back({.plain = plain_memory.span().subspan(at, bytes),
-                       .stored = stored_memory.span().subspan(at, bytes)});
-      at += bytes;
+  std::vector<std::size_t> begins;  // of pieces; of the one behind the last, too
+  std::uint64_t at = piece_bytes;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    if (at + chunks[i].key.plain_bytes > piece_bytes) {
+      begins.push_back(i);
+      at = 0;
     }
-    base::parallel_for(batch.size(), [&](std::size_t i) {
-      Encoded& one = batch[i];
-      const Unencoded& chunk = chunks[first + i];
-      chunk.fill(one.plain);
-      const std::size_t bytes = encode_if_worth(one.plain, chunk.layout, one.stored);
-      if (bytes > 0) one.encoding = format::Encoding::kGrouped;
-      one.stored = bytes > 0 ? one.stored.first(bytes) : one.plain;
-    });
+    at += chunks[i].key.plain_bytes;
+  }
+  begins.push_back(chunks.size());
+
+  // One thread more than cores: one of them waits for the disk.
+  const std::size_t threads = std::clamp<std::size_t>(kMemoryBytes / 2 / piece_bytes, 1,  //
+                                                      base::worker_count() + 1);
+  const std::uint64_t most = std::min(piece_bytes, total_bytes);
+  io::BufferPool buffers(2 * most, threads);
+  std::mutex mutex;  // over `place`
+  const auto write_piece = [&](std::size_t piece) {
+    io::BufferPool::Lease buffer = buffers.take();
+    std::span<std::byte> plain_room = buffer.span().first(most);
+    std::span<std::byte> stored_room = buffer.span().last(most);
+    struct Encoded {
+      std::span<const std::byte> bytes{};
+      format::Encoding encoding = format::Encoding::kRaw;
+    };
+    std::vector<Encoded> encoded;
+    for (std::size_t i = begins[piece]; i < begins[piece + 1]; ++i) {
+      const auto plain = plain_room.first(chunks[i].key.plain_bytes);
+      plain_room = plain_room.subspan(plain.size());
+      chunks[i].fill(plain);
+      const std::size_t bytes = encode_if_worth(plain, chunks[i].layout, stored_room);
+      if (bytes == 0) {
+        encoded.push_back({.bytes = plain});
+        continue;
+      }
+      encoded.push_back(
+          {.bytes = stored_room.first(bytes), .encoding = format::Encoding::kGrouped});
+      stored_room = stored_room.subspan(bytes);
+    }
     std::vector<pack::ExtentWrite> writes;
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      const Encoded& one = batch[i];
-      const auto extent =
-          place(first + i, {.stored_bytes = one.stored.size(), .encoding = one.encoding});
-      if (!extent) continue;
-      writes.push_back({.offset = extent->offset,
-                        .bytes = extent->bytes,
-                        .fill = [bytes = one.stored](std::span<std::byte> out) {
-                          std::memcpy(out.data(), bytes.data(), bytes.size());
-                        }});
+    {
+      const std::lock_guard lock(mutex);
+      for (std::size_t i = 0; i < encoded.size(); ++i) {
+        const auto bytes = encoded[i].bytes;
+        const auto extent = place(begins[piece] + i,
+                                  {.stored_bytes = bytes.size(), .encoding = encoded[i].encoding});
+        if (!extent) continue;
+        writes.push_back({.offset = extent->offset,
+                          .bytes = extent->bytes,
+                          .fill = [bytes](std::span<std::byte> out) {
+                            std::memcpy(out.data(), bytes.data(), bytes.size());
+                          }});
+      }
     }
     pack_.write_extents(std::move(writes));
-    first += batch.size();
-  }
+  };
+  base::parallel_for(begins.size() - 1, write_piece, threads);
 }
 
 void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result) {
@@ -163,7 +191,8 @@ void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& 
   for (std::size_t i = 0; i < add.chunks.size(); ++i) {
     const ChunkKey& key = add.chunks[i].key;
     lengths.push_back(key.plain_bytes);
-    if (!plan.references.stored(key) && seen.insert(key).second) fresh.push_back(i);
+    const bool is_new = !plan.references.stored(key) && !stays_compressed(add.chunks[i]);
+    if (is_new && seen.insert(key).second) fresh.push_back(i);
   }
   if (fresh.empty()) return;
   const std::vector<codec::Layout> layouts = layouts_of(add.recoverables, lengths);
@@ -172,7 +201,7 @@ void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& 
   for (const std::size_t i : fresh) {
     chunks.push_back({.key = add.chunks[i].key, .layout = layouts[i], .fill = add.chunks[i].fill});
   }
-  write_encoded(chunks, plan, [&](std::size_t i, ChunkRow row) {
+  write_encoded(chunks, [&](std::size_t i, ChunkRow row) {
     const Extent extent = free_space_.allocate(row.stored_bytes);
     row.offset = extent.offset;
     plan.references.place(chunks[i].key, [&] { return row; });
@@ -183,10 +212,41 @@ void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& 
   });
 }
 
+void Writer::compress_stored(const CompactOptions& options, CompactReport& report) {
+  std::vector<Extent> plain;
+  std::uint64_t total_bytes = 0;
+  catalog_.read().for_each_chunk([&](const ChunkKey&, const ChunkRow& row) {
+    if (row.encoding != format::Encoding::kRaw) return;
+    plain.push_back({.offset = row.offset, .bytes = row.stored_bytes});
+    total_bytes += row.stored_bytes;
+  });
+  std::sort(plain.begin(), plain.end());
+  std::atomic<std::uint64_t> done_bytes = 0;
+  Change change;
+  if (options.progress) {
+    change.seen = [&](std::uint64_t bytes) {
+      options.progress({.done_bytes = done_bytes += bytes, .total_bytes = total_bytes});
+    };
+  }
+  const std::uint64_t part_bytes = std::max(kLeastPartBytes, total_bytes / kParts);
+  for (std::size_t i = 0; i < plain.size();) {
+    const std::uint64_t begin = plain[i].offset;
+    std::uint64_t end = begin;
+    for (std::uint64_t bytes = 0; i < plain.size() && bytes < part_bytes; ++i) {
+      bytes += plain[i].bytes;
+      end = plain[i].offset + plain[i].bytes;
+    }
+    change.compress = {.offset = begin, .bytes = end - begin};
+    SaveResult compressed;
+    publish_with_room(change, compressed);
+    report.compressed_chunks += compressed.new_chunks;
+  }
+}
+
 // Chunks have one place, so all indexes that name one change in the same commit. What they replace
 // is released and stays as it is until the second commit after: the parent remains whole.
-void Writer::plan_compression(const catalog::ReadTransaction& view, Plan& plan,
-                              SaveResult& result) {
+void Writer::plan_compression(const catalog::ReadTransaction& view, const Change& change,
+                              Plan& plan, SaveResult& result) {
   const auto index_of = [&](const CheckpointRow& row) {
     try {
       return read_index_of(pack_, row, info_.data_end);
@@ -198,63 +258,72 @@ void Writer::plan_compression(const catalog::ReadTransaction& view, Plan& plan,
                   {.path = pack_.path(), .offset = row.index.offset});
     }
   };
+  const auto is_in_part = [&](const format::ChunkRef& chunk) {
+    return chunk.encoding == format::Encoding::kRaw && chunk.offset >= change.compress.offset &&
+           chunk.offset - change.compress.offset < change.compress.bytes;
+  };
+  const auto key_of = [](const format::ChunkRef& chunk) {
+    return ChunkKey{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+  };
 
   std::map<ChunkKey, std::pair<format::ChunkRef, codec::Layout>> plain;
+  std::vector<const CheckpointRow*> holders;
   for (const auto& row : list_.rows()) {
     const format::Index index = index_of(*row);
+    if (std::none_of(index.chunks.begin(), index.chunks.end(), is_in_part)) continue;
+    holders.push_back(row.get());
     std::vector<std::uint64_t> lengths;
     lengths.reserve(index.chunks.size());
     for (const format::ChunkRef& chunk : index.chunks) lengths.push_back(chunk.plain_bytes);
     const std::vector<codec::Layout> layouts = layouts_of(index.recoverables, lengths);
     for (std::size_t i = 0; i < index.chunks.size(); ++i) {
       const format::ChunkRef& chunk = index.chunks[i];
-      if (chunk.encoding != format::Encoding::kRaw) continue;
-      plain.try_emplace({.id = chunk.id, .plain_bytes = chunk.plain_bytes}, chunk, layouts[i]);
+      // Where the catalog says: an index that contradicts it is that of a damaged checkpoint.
+      const auto row_of = is_in_part(chunk) ? view.chunk(key_of(chunk)) : std::nullopt;
+      if (!row_of || row_of->offset != chunk.offset) continue;
+      plain.try_emplace(key_of(chunk), chunk, layouts[i]);
     }
   }
   if (plain.empty()) return;
 
   std::vector<Unencoded> chunks;
-  std::vector<format::ChunkRef> refs;
   const auto is_bad = std::make_unique<std::atomic<bool>[]>(plain.size());
   chunks.reserve(plain.size());
   for (const auto& [key, chunk] : plain) {
-    refs.push_back(chunk.first);
-    chunks.push_back(
-        {.key = key,
-         .layout = chunk.second,
-         .fill = [this, ref = chunk.first, &bad = is_bad[chunks.size()]](std::span<std::byte> out) {
-           try {
-             pack_.read_chunk(ref, out);
-           } catch (const Error& error) {
-             if (!is_damage(error)) throw;
-             bad = true;  // stays as it is, for `verify` to find and a save to heal
-           }
-         }});
+    chunks.push_back({.key = key,
+                      .layout = chunk.second,
+                      .fill = [this, &change, ref = chunk.first,
+                               &bad = is_bad[chunks.size()]](std::span<std::byte> out) {
+                        try {
+                          pack_.read_chunk(ref, out);
+                        } catch (const Error& error) {
+                          if (!is_lost(error)) throw;
+                          bad = true;  // stays as it is, for `verify` to find and a save to heal
+                        }
+                        if (change.seen) change.seen(out.size());
+                      }});
   }
   std::map<ChunkKey, ChunkRow> moved;
-  write_encoded(chunks, plan, [&](std::size_t i, ChunkRow row) -> std::optional<Extent> {
-    const auto before = view.chunk(chunks[i].key);
-    if (row.encoding == format::Encoding::kRaw || is_bad[i] || !before ||
-        before->offset != refs[i].offset) {
-      return std::nullopt;
-    }
+  write_encoded(chunks, [&](std::size_t i, ChunkRow row) -> std::optional<Extent> {
+    if (row.encoding == format::Encoding::kRaw || is_bad[i]) return std::nullopt;
+    const ChunkKey& key = chunks[i].key;
     const Extent extent = free_space_.allocate(row.stored_bytes);
     row.offset = extent.offset;
-    row.references = before->references;
-    moved.emplace(chunks[i].key, row);
-    plan.rewritten.emplace_back(chunks[i].key, row);
-    plan.released.push_back({.offset = before->offset, .bytes = before->stored_bytes});
+    row.references = view.chunk(key)->references;
+    moved.emplace(key, row);
+    plan.rewritten.emplace_back(key, row);
+    plan.released.push_back({.offset = plain.at(key).first.offset, .bytes = key.plain_bytes});
     ++result.new_chunks;
     return extent;
   });
 
-  for (const auto& row : list_.rows()) {
+  for (const CheckpointRow* row : holders) {
     format::Index index = index_of(*row);
     bool changes = false;
     for (format::ChunkRef& chunk : index.chunks) {
-      const auto to = moved.find({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
-      if (to == moved.end()) continue;
+      const auto to = moved.find(key_of(chunk));
+      // One that places the chunk elsewhere was never counted, and must not come to look right.
+      if (to == moved.end() || plain.at(to->first).first.offset != chunk.offset) continue;
       chunk.offset = to->second.offset;
       chunk.stored_bytes = to->second.stored_bytes;
       chunk.encoding = to->second.encoding;

@@ -10,7 +10,6 @@
 #include <cairn/error.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <set>
 #include <utility>
@@ -57,7 +56,7 @@ std::string chunk_problem(const pack::PackFile& pack, const ChunkRef& chunk) {
   try {
     pack.read_chunk(chunk, buffer.span().first(chunk.plain_bytes));
   } catch (const Error& error) {
-    if (!is_damage(error) && error.system_errno() != EIO) throw;
+    if (!is_lost(error)) throw;
     return error.what();
   }
   return {};

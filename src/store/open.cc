@@ -231,16 +231,7 @@ class Opening {
   /// first chunk is stored that needs it.
   void renew_superblocks(pack::PackFile& pack) {
     const std::uint64_t wanted = wanted_features(options_);
-    const std::uint64_t before = pack.superblock().incompat;
-    const bool is_new = (wanted & ~before) != 0;
-    if ((pack.superblock().compat & ~format::kKnownCompat) != 0) {
-      // What such a feature keeps in the superblock would be lost.
-      if (!is_new) return;
-      throw Error(ErrorCode::kUnsupportedVersion,
-                  "the store has features that this version of Cairn does not know, so it can add "
-                  "none; open it without compression, or update Cairn",
-                  {.path = paths_.pack});
-    }
+    const bool is_new = (wanted & ~pack.superblock().incompat) != 0;
     try {
       const auto mended = pack.renew_superblocks(wanted);
       if (is_new) {

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +30,6 @@ struct Writer::Plan {
   std::vector<format::Extent> released{};
   std::vector<pack::ExtentWrite> writes{};
   format::Slot slot{};
-  // What the pack had before more was reserved than compressed chunks need, if that was done.
-  std::optional<std::uint64_t> bytes_before_reserving{};
   std::vector<std::string> notes{};  // for the log, once the commit is made
 #ifdef CAIRN_MUTANTS
   std::vector<pack::ExtentWrite> late_writes{};

@@ -290,12 +290,10 @@ NewCheckpoint CheckpointReader::copy(const CopyOptions& options) const {
   copy.chunks.reserve(index_.chunks.size());
   const auto done = std::make_shared<std::atomic<std::uint64_t>>(0);
   for (const ChunkRef& chunk : index_.chunks) {
-    const auto fill = [this, &chunk, done, progress = options.progress](std::span<std::byte> out) {
-      handle_->pack().read_chunk(chunk, out);
-      if (progress) progress({.done_bytes = *done += out.size()});
-    };
-    copy.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},  //
-                           .fill = fill});
+    copy.chunks.push_back(content_of(handle_->pack(), chunk,
+                                     [done, progress = options.progress](std::uint64_t bytes) {
+                                       if (progress) progress({.done_bytes = *done += bytes});
+                                     }));
   }
   return copy;
 }

@@ -246,6 +246,30 @@ std::vector<DamagedChunk> check_chunks(const pack::PackFile& pack, const format:
   return damaged;
 }
 
+format::Index FoundIndex::read(const pack::PackFile& pack) const {
+  return pack.read_index(record, digest, round_up(pack.file().bytes(), kAlignment));
+}
+
+std::map<std::uint64_t, FoundIndex> find_indexes(const pack::PackFile& pack) {
+  std::map<std::uint64_t, FoundIndex> newest;
+  for (const pack::FoundRecord& record : pack.scan(RecordType::kIndex)) {
+    FoundIndex found{.record = record.extent,
+                     .digest = record.header.payload_digest,
+                     .sequence = record.header.sequence};
+    try {
+      const format::Index index = found.read(pack);
+      FoundIndex& known = newest[index.id];
+      const bool is_newer =
+          known.sequence < found.sequence ||
+          (known.sequence == found.sequence && !check_chunks(pack, known.read(pack)).empty());
+      if (is_newer) known = found;
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+    }
+  }
+  return newest;
+}
+
 std::optional<ChosenRoot> choose_root(const pack::PackFile& pack) {
   if (auto chosen = choose_among(pack, candidates_from_slots(pack), true)) return chosen;
   auto chosen = choose_among(pack, candidates_from_scan(pack), false);

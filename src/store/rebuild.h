@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -56,6 +57,19 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const format::Slot& sl
 /// Returns the old one's new name, or nothing when there was none.
 std::optional<std::filesystem::path> install_catalog(const StorePaths& paths,
                                                      const DerivedCatalog& derived);
+
+/// An index record that a scan found.
+struct FoundIndex {
+  format::Extent record{};
+  format::ChunkId digest{};
+  std::uint64_t sequence = 0;
+
+  format::Index read(const pack::PackFile& pack) const;
+};
+
+/// For each id that an index in the pack has, the newest one. Compaction leaves two that are
+/// equally new, with chunks in different places: of those one whose chunks are whole.
+std::map<std::uint64_t, FoundIndex> find_indexes(const pack::PackFile& pack);
 
 /// Checks every chunk of an index; returns the ids of those that are damaged, with messages.
 struct DamagedChunk {

@@ -194,24 +194,17 @@ class Repair {
 
   /// A root made of those checkpoints, found by their index records, that the user names.
   std::optional<ChosenRoot> adopt_found(const pack::PackFile& pack) {
-    const std::uint64_t file_end = round_up(pack.file().bytes(), kAlignment);
-    std::map<std::uint64_t, CheckpointRow> found;  // by id, the newest of each
+    std::map<std::uint64_t, CheckpointRow> found;  // by id
     std::uint64_t highest = pack.read_slots().highest_sequence();
-    for (const pack::FoundRecord& record : pack.scan(format::RecordType::kIndex)) {
-      try {
-        const auto index = pack.read_index(record.extent, record.header.payload_digest, file_end);
-        highest = std::max(highest, index.sequence);
-        CheckpointRow& row = found[index.id];
-        if (row.sequence >= index.sequence) continue;
-        row = {.id = index.id,
-               .sequence = index.sequence,
-               .name = index.name,
-               .index = record.extent,
-               .index_digest = record.header.payload_digest,
-               .summary = format::summarize(index)};
-      } catch (const Error& error) {
-        if (!is_damage(error)) throw;
-      }
+    for (const auto& [id, record] : find_indexes(pack)) {
+      const format::Index index = record.read(pack);
+      highest = std::max(highest, record.sequence);
+      found[id] = {.id = id,
+                   .sequence = record.sequence,
+                   .name = index.name,
+                   .index = record.record,
+                   .index_digest = record.digest,
+                   .summary = format::summarize(index)};
     }
     for (auto row = found.rbegin(); row != found.rend(); ++row) {
       report_.found.push_back(info_of(row->second));
@@ -242,7 +235,7 @@ class Repair {
     if (!found.empty()) {
       chosen.root.next_id = std::max(chosen.root.next_id, found.rbegin()->first + 1);
     }
-    write_root(pack, file_end, chosen);
+    write_root(pack, round_up(pack.file().bytes(), kAlignment), chosen);
     return chosen;
   }
 

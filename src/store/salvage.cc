@@ -8,6 +8,7 @@
 #include "store/checks.h"
 #include "store/handle.h"
 #include "store/rebuild.h"
+#include "store/save.h"
 
 #include <cairn/error.h>
 #include <cairn/salvage.h>
@@ -94,20 +95,11 @@ class Salvage {
  private:
   /// The newest of each id, ascending.
   static std::vector<Found> found_by_scan(const pack::PackFile& pack) {
-    std::map<std::uint64_t, Found> by_id;
-    const std::uint64_t end = base::round_up(pack.file().bytes(), format::kAlignment);
-    for (const pack::FoundRecord& record : pack.scan(format::RecordType::kIndex)) {
-      try {
-        auto index = pack.read_index(record.extent, record.header.payload_digest, end);
-        Found& found = by_id[index.id];
-        if (found.index && found.index->sequence >= index.sequence) continue;
-        found = {.id = index.id, .name = index.name, .index = std::move(index)};
-      } catch (const Error& error) {
-        if (!is_damage(error)) throw;
-      }
-    }
     std::vector<Found> all;
-    for (auto& [id, found] : by_id) all.push_back(std::move(found));
+    for (const auto& [id, record] : find_indexes(pack)) {
+      format::Index index = record.read(pack);
+      all.push_back({.id = id, .name = index.name, .index = std::move(index)});
+    }
     return all;
   }
 
@@ -136,11 +128,8 @@ class Salvage {
                              .name = format::free_checkpoint_name(found.name, names_),
                              .created_unix_ns = index.created_unix_ns};
     for (const format::ChunkRef& chunk : index.chunks) {
-      checkpoint.chunks.push_back({.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes},
-                                   .fill = [this, &chunk](std::span<std::byte> out) {
-                                     pack_.read_chunk(chunk, out);
-                                     tell(out.size());
-                                   }});
+      checkpoint.chunks.push_back(
+          content_of(pack_, chunk, [this](std::uint64_t bytes) { tell(bytes); }));
     }
     CheckpointInfo saved = to_->writer().commit({.add = &checkpoint}).saved;
     if (found.pinned) {

@@ -84,6 +84,23 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
   return taken;
 }
 
+ChunkContent content_of(const pack::PackFile& pack, const format::ChunkRef& chunk,
+                        std::function<void(std::uint64_t plain_bytes)> seen) {
+  ChunkContent content{.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes}};
+  content.fill = [&pack, &chunk, seen](std::span<std::byte> out) {
+    pack.read_chunk(chunk, out);
+    seen(chunk.plain_bytes);
+  };
+  if (chunk.encoding != format::Encoding::kRaw) {
+    content.compressed_bytes = chunk.stored_bytes;
+    content.fill_compressed = [&pack, &chunk, seen = std::move(seen)](std::span<std::byte> out) {
+      pack.read_stored(chunk, out);
+      seen(chunk.plain_bytes);
+    };
+  }
+  return content;
+}
+
 void require_unchanged(std::span<const std::byte> bytes, const format::ChunkId& id,
                        std::string_view tensor) {
   if (CAIRN_MUTANT(kChangedTensorsSaved) || base::xxh3_128(bytes) == id) return;

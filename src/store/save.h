@@ -38,6 +38,11 @@ void check_state(const CheckpointState& state, const SaveOptions& options);
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
                       std::uint64_t chunk_bytes, const ChunkVisitor& visit = {});
 
+/// A chunk that a pack holds, to be read and verified there when it is asked for; `seen` is then
+/// told of it. Lifetime: of pack and chunk.
+ChunkContent content_of(const pack::PackFile& pack, const format::ChunkRef& chunk,
+                        std::function<void(std::uint64_t plain_bytes)> seen);
+
 /// What is written is hashed once more, in the cache where it was copied to: a tensor that another
 /// thread changes meanwhile must fail this save, not a later load.
 /// Errors: io, naming the tensor.

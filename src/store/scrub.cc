@@ -36,9 +36,10 @@ constexpr std::uint64_t kStepsPerSecond = 4;
 /// The least rest between two passes, for small stores, and after an error.
 constexpr std::chrono::seconds kRestBetweenPasses{60};
 
+/// Stored compressed where it was plain, it would have another length.
 bool lies_there(const catalog::ReadTransaction& view, const ChunkRef& chunk) {
   const auto row = view.chunk(key_of(chunk));
-  return row && row->offset == chunk.offset;
+  return row && row->offset == chunk.offset && row->stored_bytes == chunk.stored_bytes;
 }
 
 std::vector<std::uint64_t> ids_of(const Damage& damage) {

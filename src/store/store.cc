@@ -174,7 +174,7 @@ StoreStats Store::stat() const {
   stats.sequence = info.sequence;
   stats.next_id = info.next_id;
   stats.chunks = view.chunk_rows();
-  const format::Superblock& superblock = handle_->pack().superblock();
+  const format::Superblock superblock = handle_->pack().current_superblock();
   stats.chunk_bytes = superblock.chunk_bytes;
   stats.compressed = (superblock.incompat & format::kIncompatCompressed) != 0;
   stats.pack_bytes = handle_->pack().file().bytes();

@@ -252,7 +252,8 @@ class StoreCheck : public ContentsCheck {
         }
       }
     }
-    const bool may_compress = (pack_.superblock().incompat & format::kIncompatCompressed) != 0;
+    const bool may_compress =
+        (pack_.current_superblock().incompat & format::kIncompatCompressed) != 0;
     const bool compresses = std::any_of(expected.begin(), expected.end(), [](const auto& chunk) {
       return chunk.second.encoding != format::Encoding::kRaw;
     });

@@ -164,6 +164,43 @@ TEST_F(BackupCommand, LeavesOutWhatIsDamagedAndKeepsWhatItHasOfIt) {
   EXPECT_EQ(done({"ls", directory, "--json"}).json().size(), 2U);
 }
 
+TEST_F(BackupCommand, TakesCompressedChunksAsTheyAre) {
+  backup();
+  std::uint64_t stored = 0;
+  {
+    Store store(store_, {.compression = Compression::kZstd});
+    stored = store.save(model({tensor("w", coarse_pattern(3, 400'000))}), {.name = "compressed"})
+                 .new_stored_bytes;
+  }
+  EXPECT_LT(stored, 300'000U);
+  EXPECT_EQ(backup({"--dry-run"}).at("new_bytes"), stored);
+  EXPECT_EQ(backup().at("new_bytes"), stored);  // into one that had no such chunks
+  const std::string directory = restored();
+  expect_equal(directory);
+  EXPECT_EQ(done({"stat", directory, "--json"}).json().at("compressed_chunks"), 1);
+  // What says that there may be some stands in both superblocks.
+  for (const std::uint64_t lost : {0, 65'536}) {
+    std::filesystem::copy_file(file_, dir_ / "half",
+                               std::filesystem::copy_options::overwrite_existing);
+    flip_byte(dir_ / "half", lost + 100);
+    const std::string salvaged = dir_ / ("salvaged-" + std::to_string(lost));
+    done({"salvage", dir_ / "half", salvaged});
+    EXPECT_EQ(done({"stat", salvaged, "--json"}).json().at("compressed_chunks"), 1);
+  }
+}
+
+TEST_F(BackupCommand, LeavesOutACompressedChunkThatIsDamaged) {
+  {
+    Store store(store_, {.compression = Compression::kZstd});
+    store.save(model({tensor("w", coarse_pattern(3, 400'000))}), {.name = "compressed"});
+  }
+  damage("compressed", "w");
+  const ToolResult result = cairn({"backup", store_, file_, "--json"});
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_EQ(result.json().at("copied").size(), 2U);
+  EXPECT_EQ(done({"verify", restored(), "--json"}).json().at("ok"), true);
+}
+
 TEST_F(BackupCommand, RefusesWhatIsNoBackupOfThisStore) {
   const std::string pack = store_ + "/pack";
   const Bytes before = read_file(pack);

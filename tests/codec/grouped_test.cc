@@ -1,13 +1,18 @@
 #include "codec/grouped.h"
 
+#include "base/digest.h"
 #include "support/weights.h"
 
 #include <cairn/error.h>
 
 #include <gtest/gtest.h>
+#include <zstd.h>
 
+#include <array>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace cairn::codec {
@@ -140,6 +145,56 @@ TEST(Grouped, NoticesEveryFlippedByteEveryCutAndAnotherLength) {
   for (const std::size_t bytes : {plain.size() - 2, plain.size() + 2, plain.size() + kBlockBytes}) {
     expect_damaged(stored, bytes);
   }
+}
+
+/// A chunk of one group, as long as `plain`, that is stored as `group`.
+Bytes chunk_of(const Bytes& group) {
+  Bytes chunk(8);
+  chunk[0] = std::byte{1};
+  const auto length = static_cast<std::uint32_t>(group.size());
+  chunk.resize(12);
+  std::memcpy(&chunk[8], &length, sizeof(length));
+  chunk.insert(chunk.end(), group.begin(), group.end());
+  const base::Digest128 digest = base::xxh3_128(chunk);
+  chunk.insert(chunk.end(), digest.bytes.begin(), digest.bytes.end());
+  return chunk;
+}
+
+Bytes frame_of(std::span<const std::byte> plain, bool with_size = true) {
+  const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
+                                                                     ZSTD_freeCCtx);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, with_size ? 1 : 0);
+  Bytes frame(ZSTD_compressBound(plain.size()));
+  frame.resize(ZSTD_compress2(context.get(), frame.data(), frame.size(),  //
+                              plain.data(), plain.size()));
+  return frame;
+}
+
+// The library would take several frames, some that hold nothing, and those of versions before 1.0,
+// whose decoders it has kept.
+TEST(Grouped, TakesAGroupOfOneFrameThatSaysHowLongItIs) {
+  const Bytes plain(10'000, std::byte{7});
+  const auto half = std::span(plain).first(5'000);
+  const Bytes whole = frame_of(plain);
+  EXPECT_EQ(decoded(chunk_of(whole), plain.size()), plain);
+
+  Bytes two = frame_of(half);
+  const Bytes second = frame_of(half);
+  two.insert(two.end(), second.begin(), second.end());
+  expect_damaged(chunk_of(two), plain.size());
+
+  constexpr std::array<unsigned char, 9> kSkippable = {0x50, 0x2A, 0x4D, 0x18, 1, 0, 0, 0, 0};
+  Bytes skipped(kSkippable.size());
+  std::memcpy(skipped.data(), kSkippable.data(), kSkippable.size());
+  Bytes before = skipped;
+  before.insert(before.end(), whole.begin(), whole.end());
+  expect_damaged(chunk_of(before), plain.size());
+  Bytes after = whole;
+  after.insert(after.end(), skipped.begin(), skipped.end());
+  expect_damaged(chunk_of(after), plain.size());
+
+  expect_damaged(chunk_of(frame_of(plain, false)), plain.size());
+  expect_damaged(chunk_of({}), plain.size());
 }
 
 }  // namespace

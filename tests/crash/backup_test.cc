@@ -39,9 +39,10 @@ class BackupCrash : public ::testing::Test {
   }
 
   void save(const std::string& name, std::uint64_t seed) {
-    Store(store_).save(testing::model({testing::tensor("stays", testing::pattern(99, 5000)),
-                                       testing::tensor("changes", testing::pattern(seed, 9000))}),
-                       {.name = name});
+    Store(store_, {.compression = compression_})
+        .save(testing::model({testing::tensor("stays", testing::coarse_pattern(99, 5000)),
+                              testing::tensor("changes", testing::coarse_pattern(seed, 9000))}),
+              {.name = name});
   }
   void remove(const std::string& name) {
     Store store(store_);
@@ -122,6 +123,7 @@ class BackupCrash : public ::testing::Test {
     return testing::everything(Store(restored_, {.read_only = true}));
   }
 
+  std::optional<Compression> compression_;
   OneCore one_core_;
   FastDirectory top_;
   fs::path store_ = top_.path() / "store";
@@ -148,6 +150,19 @@ TEST_F(BackupCrash, LeavesTheStateBeforeOrTheOneInFlight) {
     judge_all(rule);
   }
   EXPECT_GT(states_, 200U);
+}
+
+TEST_F(BackupCrash, AlsoWhenTheStoreBeginsToCompress) {
+  begin_recording();
+  back_up();
+  compression_ = Compression::kZstd;
+  for (int i = 0; i < 2; ++i) {
+    change();
+    back_up();
+  }
+  ASSERT_GT(Store(store_).chunk_stats().compressed_chunks, 0U);
+  judge_all(NameRule::kStrict);
+  EXPECT_GT(states_, 100U);
 }
 
 // The run before was killed before its last flush, or that flush failed: its slot is seen, but not

@@ -148,5 +148,36 @@ TEST_F(HostilePack, KeepsAChunkThatADamagedCheckpointPlacesElsewhere) {
   EXPECT_TRUE(store.verify().ok);
 }
 
+// And once that chunk was moved: the index that was never counted must not come to look as if it
+// was.
+TEST_F(HostilePack, KeepsAChunkThatADamagedCheckpointPlacesElsewhereWhenItIsCompressed) {
+  const auto weights = [](std::uint64_t seed) {
+    return model({tensor("w", coarse_pattern(seed, kTensorBytes))});
+  };
+  {
+    Store store(directory_);
+    store.save(weights(1), {.name = "good"});
+    store.save(weights(2), {.name = "other"});
+    store.save(weights(1), {.name = "elsewhere"});
+  }
+  change_root([](const pack::PackFile& pack, format::Root& root) {
+    const format::Index other =
+        pack.read_index(root.checkpoints[1].index, root.checkpoints[1].index_digest,  //
+                        format::kMaxPackBytes);
+    change_index(pack, root.checkpoints[2],
+                 [&](format::Index& index) { index.chunks[0].offset = other.chunks[0].offset; });
+  });
+  Store store(directory_, {.compression = Compression::kZstd});
+  EXPECT_EQ(store.compact({.compress = true}).compressed_chunks, 2U);
+  const std::uint64_t elsewhere = 3;
+  store.remove({&elsewhere, 1});
+  for (std::uint64_t seed = 3; seed < 8; ++seed) {
+    store.save(weights(seed), {.name = "next", .replace = true});
+  }
+  EXPECT_EQ(contents(store.open(1)), contents(weights(1)));
+  EXPECT_EQ(contents(store.open(2)), contents(weights(2)));
+  EXPECT_TRUE(store.verify().ok);
+}
+
 }  // namespace
 }  // namespace cairn::store

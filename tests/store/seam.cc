@@ -70,6 +70,13 @@ using namespace cairn::testing;  // NOLINT(google-build-using-namespace)
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 
+ssize_t __wrap_pread(int fd, void* data, size_t bytes, off_t offset) {
+  if (system_faults().on_read) {
+    errno = system_faults().on_read(fd, bytes, offset);
+    if (errno != 0) return -1;
+  }
+  return __real_pread(fd, data, bytes, offset);
+}
 ssize_t __wrap_pwrite(int fd, const void* data, size_t bytes, off_t offset) {
   if (write_fails(fd, bytes, offset)) return -1;
   const ssize_t written = __real_pwrite(fd, data, bytes, offset);

@@ -20,6 +20,7 @@ SystemCounts& system_counts();
 /// What stands in for the system; an empty one lets calls through. Return 0 to let a call through,
 /// else the errno that it fails with.
 struct SystemFaults {
+  std::function<int(int fd, std::size_t bytes, off_t offset)> on_read;
   std::function<int(int fd, std::size_t bytes, off_t offset)> on_write;
   std::function<void(int fd)> after_write;  // of pwrite
   std::function<int(int fd)> on_flush;
