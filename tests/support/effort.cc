@@ -24,7 +24,7 @@ Effort::Effort() : seed_(1) {
 
 Effort Effort::one_of(std::size_t parts) const {
   Effort part = *this;
-  if (end_ != Clock::time_point::max()) {
+  if (is_limited()) {
     const auto now = Clock::now();
     part.end_ = now + (end_ - now) / static_cast<std::int64_t>(parts);
   }

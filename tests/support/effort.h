@@ -21,6 +21,8 @@ class Effort {
   Effort one_of(std::size_t parts) const;
 
   bool is_exhaustive() const noexcept { return is_exhaustive_; }
+  /// Whether time may run out.
+  bool is_limited() const noexcept { return end_ != std::chrono::steady_clock::time_point::max(); }
   std::uint64_t seed() const noexcept { return seed_; }
   /// A generator that follows from the seed and `stream` alone.
   std::mt19937_64 random(std::uint64_t stream) const { return std::mt19937_64(seed_ + stream); }
