@@ -25,16 +25,16 @@ constexpr std::uint64_t kStates = 300;
 constexpr std::uint64_t kStates = 10'000;
 #endif
 
-void print(const Counts& counts) {
+void print(const Counts& counts, std::uint64_t seed) {
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
       "crash states: %llu distinct, %llu of them after a second crash; %llu workloads, %llu events "
       "(%llu with every choice of what was pending, %llu with samples), %llu jobs that went on, "
-      "%llu direct writes\n",
+      "%llu direct writes, seed %llu\n",
       number(counts.states), number(counts.recovery_states), number(counts.workloads),
       number(counts.events), number(counts.exhausted_events),
       number(counts.events - counts.exhausted_events), number(counts.continuations),
-      number(counts.direct_writes));
+      number(counts.direct_writes), number(seed));
   std::fflush(stdout);
 }
 
@@ -61,11 +61,11 @@ TEST(Explorer, FindsTheLastAcknowledgedStateOrTheOneInFlight) {
     if (effort.time_is_up()) break;
     if (proves && Clock::now() - told >= std::chrono::minutes(1)) {
       std::printf("so far, ");
-      print(explorer.counts());
+      print(explorer.counts(), effort.seed());
       told = Clock::now();
     }
   }
-  print(explorer.counts());
+  print(explorer.counts(), effort.seed());
   if (proves && selection.at(number)) std::printf("to go on: %s\n", described().c_str());
   EXPECT_GE(explorer.counts().states, proves ? 1 : kStates);
 }
