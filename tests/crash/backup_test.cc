@@ -84,7 +84,7 @@ class BackupCrash : public ::testing::Test {
         done = begun - 1;
         seen.clear();
       }
-      for (const Choice& choice : choices(disk, kThoroughness, random)) {
+      for (const Choice& choice : choices(disk, kThoroughness, random).list) {
         const Tree tree = disk.state(choice);
         if (!seen.insert(digest_of(tree)).second) continue;
         ++states_;

@@ -5,6 +5,14 @@
 #include <stdexcept>
 
 namespace cairn::crash {
+namespace {
+
+/// Of a file that is gone: anything but zeros.
+std::byte old_byte(std::uint64_t at) {
+  return static_cast<std::byte>((at * 0x9e3779b97f4a7c15U >> 56U) | 1U);
+}
+
+}  // namespace
 
 Disk::Disk(NameRule rule, std::function<bool(std::string_view)> settled)
     : rule_(rule), settled_(std::move(settled)) {}
@@ -222,10 +230,19 @@ std::size_t Disk::unit_count() const {
   return unit_count_;
 }
 
-Bytes Disk::contents(Node node, const Choice& choice) const {
+Bytes Disk::contents(Node node, const Choice& choice, NewBlocks blocks) const {
   const File& file = files_.at(node);
   Bytes bytes = file.bytes;
   std::uint64_t length = bytes.size();
+  if (blocks == NewBlocks::kOldBytes) {
+    for (const Write& write : file.writes) {
+      const std::uint64_t begin = std::max(write.offset, length);
+      const std::uint64_t end = write.offset + write.bytes;
+      if (write.data == nullptr || begin >= end) continue;
+      if (bytes.size() < end) bytes.resize(end);
+      for (std::uint64_t at = begin; at < end; ++at) bytes[at] = old_byte(at);
+    }
+  }
   std::size_t unit = first_unit_.at(node);
   for (const Write& write : file.writes) {
     std::uint64_t at = write.offset;
@@ -243,7 +260,7 @@ Bytes Disk::contents(Node node, const Choice& choice) const {
   return bytes;
 }
 
-Tree Disk::state(const Choice& choice) const {
+Tree Disk::state(const Choice& choice, NewBlocks blocks) const {
   group();
   Names names = names_;
   for (std::size_t i = 0; i < changes_.size(); ++i) {
@@ -261,7 +278,7 @@ Tree Disk::state(const Choice& choice) const {
         tree.directories.insert(path);
         visit(at->second, path + "/");
       } else {
-        tree.files[path] = contents(at->second, choice);
+        tree.files[path] = contents(at->second, choice, blocks);
       }
     }
   };
@@ -279,6 +296,7 @@ class Chooser {
   Chooser(const Disk& disk, std::mt19937_64& random)
       : groups_(disk.groups()), units_(disk.unit_count()), random_(random) {}
 
+  std::size_t count() const { return choices_.size(); }
   std::vector<Choice> take() && { return std::move(choices_); }
 
   void every_choice_of_units() {
@@ -358,7 +376,8 @@ class Chooser {
   void keep_at_most(std::size_t count) {
     if (choices_.size() <= count) return;
     std::shuffle(choices_.begin(), choices_.end(), random_);
-    choices_.resize(count);
+    choices_.resize(count - 2);
+    none_and_all();
   }
 
  private:
@@ -374,9 +393,10 @@ class Chooser {
 
 }  // namespace
 
-std::vector<Choice> choices(const Disk& disk, const Thoroughness& how, std::mt19937_64& random) {
+Choices choices(const Disk& disk, const Thoroughness& how, std::mt19937_64& random) {
   Chooser chooser(disk, random);
-  if (disk.unit_count() <= how.exhaustive_units) {
+  const bool all = disk.unit_count() <= how.exhaustive_units;
+  if (all) {
     chooser.every_choice_of_units();
   } else {
     if (disk.groups().size() <= how.exhaustive_groups) {
@@ -388,8 +408,9 @@ std::vector<Choice> choices(const Disk& disk, const Thoroughness& how, std::mt19
     chooser.torn();
     chooser.random(how.samples);
   }
+  const bool is_exhaustive = all && chooser.count() <= how.at_most;
   chooser.keep_at_most(how.at_most);
-  return std::move(chooser).take();
+  return {.list = std::move(chooser).take(), .is_exhaustive = is_exhaustive};
 }
 
 }  // namespace cairn::crash

@@ -7,7 +7,8 @@
 //    that are there are laid over one another in the order of the log, so that each sector is found
 //    at any point of its own history: writes torn between sectors, old bytes in new blocks, zeros.
 //  - a length that a file got, by truncation or by a write behind its end. So there are lengths
-//    without bytes, which read as zeros, and bytes without length, which are not seen.
+//    without bytes, and bytes without length, which are not seen. Where a length has no bytes it
+//    reads as zeros, or, where a write was to put some, as what the blocks held for another file.
 //  - a name that appeared, changed or went. A rename is one unit.
 //
 // `sync` makes all of a file durable but its name, `syncrange` the sectors in the range (and the
@@ -40,6 +41,9 @@ inline constexpr std::uint64_t kSectorBytes = 512;
 
 enum class NameRule { kStrict, kExt4 };
 
+/// What new blocks hold whose bytes have not come.
+enum class NewBlocks { kZeros, kOldBytes };
+
 /// Which units are there, by their number.
 using Choice = std::vector<bool>;
 
@@ -64,7 +68,7 @@ class Disk {
   std::size_t unit_count() const;
 
   /// What stands on the disk when exactly these units are there.
-  Tree state(const Choice& choice) const;
+  Tree state(const Choice& choice, NewBlocks blocks = NewBlocks::kZeros) const;
 
  private:
   struct Write {
@@ -105,7 +109,7 @@ class Disk {
   static void lay(const Write& write, std::uint64_t begin, std::uint64_t end, Bytes& over);
   static void carry_out(const NameChange& change, Names& names);
   void group() const;
-  Bytes contents(Node node, const Choice& choice) const;
+  Bytes contents(Node node, const Choice& choice, NewBlocks blocks) const;
 
   NameRule rule_;
   std::function<bool(std::string_view)> settled_;
@@ -128,12 +132,16 @@ struct Thoroughness {
   std::size_t exhaustive_units = 12;  ///< So many units or fewer: every choice of them.
   std::size_t exhaustive_groups = 6;  ///< So many groups or fewer: every choice of whole groups.
   std::size_t samples = 8;            ///< Random choices, besides the systematic ones.
-  std::size_t at_most = 40;           ///< Choices a position, drawn at random from all the above.
+  std::size_t at_most = 40;           ///< Choices an event, drawn at random from all the above.
 };
 
 /// The choices to look at: all of them where few units are pending; else none, all, each group
 /// missing, each only, prefixes, torn groups (prefix, suffix, one sector missing, one only), and
-/// random ones.
-std::vector<Choice> choices(const Disk& disk, const Thoroughness& how, std::mt19937_64& random);
+/// random ones. None and all are always among them.
+struct Choices {
+  std::vector<Choice> list{};
+  bool is_exhaustive = false;  ///< There are no others.
+};
+Choices choices(const Disk& disk, const Thoroughness& how, std::mt19937_64& random);
 
 }  // namespace cairn::crash

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <set>
 #include <string>
 
@@ -24,7 +26,7 @@ std::set<std::string> states(const std::string& text, NameRule rule = NameRule::
   for (const Event& event : log) disk.apply(event);
   std::mt19937_64 random(1);
   std::set<std::string> found;
-  for (const Choice& choice : choices(disk, {.at_most = 1 << 12}, random)) {
+  for (const Choice& choice : choices(disk, {.at_most = 1 << 12}, random).list) {
     std::string state;
     for (const auto& [path, bytes] : disk.state(choice).files) {
       if (!state.empty()) state += ' ';
@@ -90,6 +92,48 @@ TEST(CrashStates, NamesComeInAnyChoiceByTheStrictRuleAndInOrderOnExt4) {
 
 TEST(CrashStates, ARenameIsThereOrNot) {
   EXPECT_EQ(states(kTwoSectors + "rename 0 f 0 g\n"), (States{"f=aa", "g=aa"}));
+}
+
+TEST(CrashStates, NewBlocksHoldOldBytesWhereNoneHaveCome) {
+  const EventLog log =
+      from_text(kTwoSectors + "write 1 1024 " + sectors("bb") + "\ntruncate 1 2560\n");
+  Disk disk(NameRule::kStrict);
+  for (const Event& event : log) disk.apply(event);
+  ASSERT_EQ(disk.unit_count(), 4U);  // two sectors, and two lengths
+  const auto bytes = [&](const Choice& choice) {
+    return disk.state(choice, NewBlocks::kOldBytes).files.at("f");
+  };
+  const auto sector_is = [](const Bytes& file, std::size_t sector, const auto& right) {
+    const auto begin = file.begin() + static_cast<std::ptrdiff_t>(sector * kSectorBytes);
+    return std::all_of(begin, begin + kSectorBytes, right);
+  };
+  const auto is = [](char letter) {
+    return [=](std::byte byte) { return byte == static_cast<std::byte>(letter); };
+  };
+  const auto is_old = [](std::byte byte) { return byte != std::byte{0}; };
+  const Bytes file = bytes({false, true, true, true});
+  ASSERT_EQ(file.size(), 5 * kSectorBytes);
+  EXPECT_TRUE(sector_is(file, 1, is('a')) && sector_is(file, 3, is('b')));
+  EXPECT_TRUE(sector_is(file, 2, is_old) && !sector_is(file, 2, is('b')));
+  EXPECT_TRUE(sector_is(file, 4, is('\0'))) << "nothing was to be written there";
+  EXPECT_EQ(bytes({false, false, false, false}).size(), 2 * kSectorBytes);
+}
+
+TEST(CrashStates, NoneAndAllAreLookedAtHoweverFewAre) {
+  const EventLog log = from_text(kTwoSectors + "write 1 0 " + sectors("bb") + "\npunch 1 0 1024\n");
+  Disk disk(NameRule::kStrict);
+  for (const Event& event : log) disk.apply(event);
+  ASSERT_EQ(disk.unit_count(), 4U);
+  std::mt19937_64 random(1);
+  const Choices all = choices(disk, {.at_most = 16}, random);
+  EXPECT_TRUE(all.is_exhaustive);
+  EXPECT_EQ(std::set(all.list.begin(), all.list.end()).size(), 16U);
+  const Choices few = choices(disk, {.at_most = 3}, random);
+  EXPECT_FALSE(few.is_exhaustive);
+  EXPECT_EQ(few.list.size(), 3U);
+  EXPECT_EQ(std::count(few.list.begin(), few.list.end(), Choice(4, false)), 1);
+  EXPECT_EQ(std::count(few.list.begin(), few.list.end(), Choice(4, true)), 1);
+  EXPECT_FALSE(choices(disk, {.exhaustive_units = 3}, random).is_exhaustive);
 }
 
 TEST(CrashStates, AFileInADirectoryWithoutANameIsLost) {

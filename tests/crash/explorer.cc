@@ -9,8 +9,18 @@
 #include <sched.h>
 #include <stdexcept>
 #include <unistd.h>
+#include <utility>
 
 namespace cairn::crash {
+namespace {
+
+std::mt19937_64 seeded_by(const base::Digest128& digest, std::uint64_t seed) {
+  std::uint64_t number = 0;
+  std::memcpy(&number, digest.bytes.data(), sizeof(number));
+  return std::mt19937_64(number + seed);
+}
+
+}  // namespace
 
 FastDirectory::FastDirectory() {
   const std::filesystem::path memory = "/dev/shm";
@@ -44,10 +54,7 @@ OneCore::~OneCore() {
 }
 
 Explorer::Explorer(const ExplorerOptions& options)
-    : options_(options),
-      oracle_(directory_.path() / "state", std::string(kStorePath)),
-      random_(options.seed),
-      until_recovery_(options.recovery_every) {}
+    : options_(options), oracle_(directory_.path() / "state", std::string(kStorePath)) {}
 
 std::optional<std::string> Explorer::explore(std::span<const Operation> operations, NameRule rule,
                                              const Interference& interference) {
@@ -58,7 +65,6 @@ std::optional<std::string> Explorer::explore(std::span<const Operation> operatio
   write_tree({}, work);
   const Recording recording = record(operations, work, interference);
   if (!recording.failure.empty()) return where + ": without any crash: " + recording.failure;
-  counts_.events += recording.log.size();
   counts_.direct_writes += recording.direct_writes;
 
   LegalStates states;
@@ -66,38 +72,45 @@ std::optional<std::string> Explorer::explore(std::span<const Operation> operatio
     states.apply(event);
     return expectation_of(states.now(), recording);
   };
-  const auto wrong = take_apart(recording.log, 0, options_.thoroughness, expected_after, false);
+  const auto wrong =
+      take_apart(recording.log, 0, options_.thoroughness, expected_after, false,
+                 seeded_by(base::xxh3_128(std::as_bytes(std::span(where))), options_.seed));
   return wrong ? std::optional(where + ": " + *wrong) : std::nullopt;
 }
 
 std::optional<std::string> Explorer::take_apart(
     const EventLog& log, std::size_t first, const Thoroughness& how,
-    const std::function<Expectation(const Event&)>& expected_after, bool in_recovery) {
+    const std::function<Expectation(const Event&)>& expected_after, bool in_recovery,
+    std::mt19937_64 random) {
   Disk disk(rule_, is_advice);
   for (std::size_t i = 0; i < log.size(); ++i) {
     disk.apply(log[i]);
     const Expectation expected = expected_after(log[i]);
     if (i < first) continue;
-    for (const Choice& choice : choices(disk, how, random_)) {
-      const Tree tree = disk.state(choice);
-      if (!is_new(tree, expected)) continue;
+    const Choices chosen = choices(disk, how, random);
+    for (const Choice& choice : chosen.list) {
+      if (options_.time_is_up()) return std::nullopt;
+      const bool shows_old = random() % options_.old_bytes_every == 0;
+      const Tree tree = disk.state(choice, shows_old ? NewBlocks::kOldBytes : NewBlocks::kZeros);
+      const base::Digest128 key = key_of(tree, expected);
+      if (!seen_.insert(key).second) continue;
       ++counts_.states;
       if (in_recovery) ++counts_.recovery_states;
       auto wrong = oracle_.judge(tree, expected);
       const bool is_rotten = expected.heals_with != nullptr;
-      if (!wrong && !in_recovery && !is_rotten && --until_recovery_ == 0) {
-        until_recovery_ = options_.recovery_every;
+      std::mt19937_64 fate = seeded_by(key, options_.seed);
+      if (!wrong && !in_recovery && !is_rotten && fate() % options_.recovery_every == 0) {
         std::vector<Operation> operations;
-        if (++recoveries_ % options_.continuation_every == 0) {
-          operations = random_operations(2, random_);
+        if (fate() % options_.continuation_every == 0) {
+          operations = random_operations(2, fate);
           ++counts_.continuations;
         }
-        wrong = judge_recovery(tree, expected, operations);
+        wrong = judge_recovery(tree, expected, operations, fate);
         if (!wrong) {
           if (const auto bare = oracle_.without_catalog(tree)) {
             Expectation without = expected;
             without.models = expected.models_without_catalog;
-            wrong = judge_recovery(*bare, without, operations);
+            wrong = judge_recovery(*bare, without, operations, fate);
           }
         }
       }
@@ -106,12 +119,16 @@ std::optional<std::string> Explorer::take_apart(
                *wrong;
       }
     }
+    if (in_recovery) continue;
+    ++counts_.events;
+    if (chosen.is_exhaustive) ++counts_.exhausted_events;
   }
   return std::nullopt;
 }
 
 std::optional<std::string> Explorer::judge_recovery(const Tree& tree, const Expectation& expected,
-                                                    std::span<const Operation> operations) {
+                                                    std::span<const Operation> operations,
+                                                    std::mt19937_64 random) {
   const Recording recording = record_again(operations, oracle_.lay_out(tree));
   const std::string where = "gone on with (" + describe(operations) + "): ";
   if (!recording.failure.empty()) return where + "before a second crash: " + recording.failure;
@@ -122,8 +139,8 @@ std::optional<std::string> Explorer::judge_recovery(const Tree& tree, const Expe
     is_open = is_open || (event.kind == EventKind::kNote && event.name == "done 0");
     return is_open ? expectation_of(states.now(), recording) : expected;
   };
-  const auto wrong =
-      take_apart(recording.log, log_of(tree).size(), options_.recovery, expected_after, true);
+  const auto wrong = take_apart(recording.log, log_of(tree).size(), options_.recovery,
+                                expected_after, true, random);
   return wrong ? std::optional(where + *wrong) : std::nullopt;
 }
 
@@ -139,7 +156,7 @@ Expectation Explorer::expectation_of(const Legal& legal, const Recording& record
   return expected;
 }
 
-bool Explorer::is_new(const Tree& tree, const Expectation& expected) {
+base::Digest128 Explorer::key_of(const Tree& tree, const Expectation& expected) {
   Bytes summary;
   const auto add = [&](const base::Digest128& digest) {
     summary.insert(summary.end(), digest.bytes.begin(), digest.bytes.end());
@@ -150,7 +167,7 @@ bool Explorer::is_new(const Tree& tree, const Expectation& expected) {
   for (const Model* model : expected.models_without_catalog) add(digest_of(*model));
   summary.push_back(std::byte{expected.store_exists});
   summary.push_back(std::byte{expected.heals_with != nullptr});
-  return seen_.insert(base::xxh3_128(summary)).second;
+  return base::xxh3_128(summary);
 }
 
 }  // namespace cairn::crash

@@ -46,20 +46,27 @@ class OneCore {
 struct Counts {
   std::uint64_t workloads = 0;
   std::uint64_t events = 0;
-  std::uint64_t states = 0;           // distinct, and judged with and without the catalog
-  std::uint64_t recovery_states = 0;  // those of them that a second crash left
-  std::uint64_t continuations = 0;    // jobs that went on after a crash, until a second one
-  std::uint64_t direct_writes = 0;    // past the page cache
+  std::uint64_t exhausted_events = 0;  // every choice of what was pending there
+  std::uint64_t states = 0;            // distinct, and judged with and without the catalog
+  std::uint64_t recovery_states = 0;   // those of them that a second crash left
+  std::uint64_t continuations = 0;     // jobs that went on after a crash, until a second one
+  std::uint64_t direct_writes = 0;     // past the page cache
 };
 
+/// What is looked at in a workload follows from the seed and the workload alone, whatever came
+/// before it (but that no state is judged twice).
 struct ExplorerOptions {
   std::uint64_t seed = 1;
   Thoroughness thoroughness{};
+  /// In one of so many states new blocks hold what they held for another file.
+  std::uint64_t old_bytes_every = 8;
   /// One in so many states is opened under the recorder, and the opening is taken apart, too.
   std::uint64_t recovery_every = 64;
   /// In one of so many of those two random operations follow.
   std::uint64_t continuation_every = 4;
   Thoroughness recovery{.exhaustive_units = 4, .exhaustive_groups = 3, .samples = 2, .at_most = 4};
+  /// Asked before each state: whether to leave the rest of the workload.
+  std::function<bool()> time_is_up = [] { return false; };
 };
 
 class Explorer {
@@ -72,28 +79,27 @@ class Explorer {
                                      const Interference& interference = {});
 
   const Counts& counts() const { return counts_; }
-  std::mt19937_64& random() { return random_; }
 
  private:
   /// The states that a crash at any event from `first` on may leave; `expected_after` is told
   /// each event, and says what is legal then.
   std::optional<std::string> take_apart(
       const EventLog& log, std::size_t first, const Thoroughness& how,
-      const std::function<Expectation(const Event&)>& expected_after, bool in_recovery);
+      const std::function<Expectation(const Event&)>& expected_after, bool in_recovery,
+      std::mt19937_64 random);
   /// Opens the store under the recorder, runs the operations, and takes that apart.
   std::optional<std::string> judge_recovery(const Tree& tree, const Expectation& expected,
-                                            std::span<const Operation> operations);
+                                            std::span<const Operation> operations,
+                                            std::mt19937_64 random);
   static Expectation expectation_of(const Legal& legal, const Recording& recording);
-  bool is_new(const Tree& tree, const Expectation& expected);
+  /// Of the state and of what is expected of it.
+  static base::Digest128 key_of(const Tree& tree, const Expectation& expected);
 
   ExplorerOptions options_;
   OneCore one_core_;
   FastDirectory directory_;
   Oracle oracle_;
-  std::mt19937_64 random_;
   Counts counts_;
-  std::uint64_t until_recovery_;
-  std::uint64_t recoveries_ = 0;
   NameRule rule_ = NameRule::kStrict;
   std::unordered_set<base::Digest128, base::DigestHash> seen_;
 };

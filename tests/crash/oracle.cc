@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "catalog/catalog.h"
+#include "crash/crash_states.h"
 #include "pack/pack_file.h"
 #include "store/rebuild.h"
 #include "support/states.h"
@@ -96,10 +97,22 @@ void check_structure(const std::filesystem::path& store) {
 }
 
 Oracle::Oracle(std::filesystem::path work, std::string store)
-    : work_(std::move(work)), store_(std::move(store)) {}
+    : work_(std::move(work)), store_(std::move(store)) {
+  write_tree({}, work_);
+  Store writer(work_ / "any");
+  writer.save(probe());
+  const Checkpoint reader = writer.open(writer.checkpoints().front().id);
+  left_lock_ = testing::read_file(work_ / "any/catalog.mdb-lock");
+}
 
 std::filesystem::path Oracle::lay_out(const Tree& tree) {
   write_tree(tree, work_);
+  const auto fate = static_cast<unsigned>(digest_of(tree).bytes[0]) % 4;
+  if (fate == 0 || !tree.files.contains(store_ + "/pack")) return work_;
+  Bytes lock = left_lock_;
+  if (fate == 2) lock.clear();
+  if (fate == 3) std::fill_n(lock.begin(), kSectorBytes, std::byte{0});
+  testing::write_file(store_path() / "catalog.mdb-lock", lock);
   return work_;
 }
 
@@ -110,7 +123,8 @@ std::optional<Tree> Oracle::without_catalog(const Tree& tree) const {
   return bare;
 }
 
-void Oracle::judge_read_only(const Tree& tree, const Expectation& expected) const {
+void Oracle::judge_read_only(const Tree& tree, const Expectation& expected,
+                             const Judgement& how) const {
   try {
     const Store store(store_path(), {.read_only = true});
     const Model held = model_of(store);
@@ -118,10 +132,12 @@ void Oracle::judge_read_only(const Tree& tree, const Expectation& expected) cons
                                    [&](const Model* model) { return *model == held; });
     require(legal, "opened for reading, it holds " + describe(held));
   } catch (const Error& error) {
-    // What only a writer can mend.
+    // Only a writer can finish what was cut short, a store or a catalog in the making, and only
+    // what mends can bring rotten bytes back.
     const bool is_sent_to_repair =
         error.code() == ErrorCode::kDamaged || error.code() == ErrorCode::kNotFound;
-    require(is_sent_to_repair, std::string("opening for reading: ") + error.what());
+    const bool may_be = !has_catalog() || expected.heals_with != nullptr || how.is_damaged;
+    require(is_sent_to_repair && may_be, std::string("opening for reading: ") + error.what());
   }
   const auto is_lmdb_lock = [](std::string_view path) { return path.ends_with("-lock"); };
   require(read_tree(work_, is_lmdb_lock) == tree, "opening for reading changed a file");
@@ -236,7 +252,8 @@ std::optional<std::string> Oracle::judge(const Tree& tree, const Expectation& ex
   std::string stage = "as the crash left it";
   try {
     lay_out(tree);
-    if (how.read_only && tree.files.contains(store_ + "/pack")) judge_read_only(tree, expected);
+    if (how.read_only && tree.files.contains(store_ + "/pack"))
+      judge_read_only(tree, expected, how);
     if (expected.heals_with != nullptr) {
       stage = "with a rotten chunk";
       judge_healing(expected);

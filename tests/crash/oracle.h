@@ -38,7 +38,8 @@ class Oracle {
   std::optional<std::string> judge(const Tree& tree, const Expectation& expected,
                                    const Judgement& how = {});
 
-  /// Puts a tree where it can be opened, and returns the directory of the tree.
+  /// Puts a tree where it can be opened, and returns the directory of the tree. LMDB's lock file,
+  /// which no flush reaches, is as its last processes left it, or empty, torn or gone, by the tree.
   std::filesystem::path lay_out(const Tree& tree);
   std::filesystem::path store_path() const { return work_ / store_; }
   const std::string& store() const { return store_; }
@@ -47,7 +48,7 @@ class Oracle {
   std::optional<Tree> without_catalog(const Tree& tree) const;
 
  private:
-  void judge_read_only(const Tree& tree, const Expectation& expected) const;
+  void judge_read_only(const Tree& tree, const Expectation& expected, const Judgement& how) const;
   void judge_parent() const;
   Model judge_opening(const std::vector<const Model*>& models, const Expectation& expected,
                       bool may_rebuild) const;
@@ -59,6 +60,7 @@ class Oracle {
 
   std::filesystem::path work_;
   std::string store_;
+  Bytes left_lock_;  // of LMDB, with a reader
 };
 
 /// Compares catalog, root and indexes row by row, and sees that live and free extents partition

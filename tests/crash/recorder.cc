@@ -1,6 +1,7 @@
 #include "crash/recorder.h"
 
 #include "crash/tree.h"
+#include "io/file.h"
 #include "support/real.h"
 
 #include <cerrno>
@@ -188,9 +189,12 @@ struct Wraps {
     if (creates) {
       if (const int error = failure(EventKind::kCreate, *name)) return fail_with(error);
     }
-    // Where the bytes wait for a flush does not matter here, and not every file system in memory
-    // can do without the page cache.
-    const int fd = __real_open(path, flags & ~O_DIRECT, mode);
+    int fd = __real_open(path, flags, mode);
+    // Not every file system in memory can do without the page cache. Where the bytes wait for a
+    // flush does not matter here, and what it asks of them is checked all the same.
+    if (fd < 0 && errno == EINVAL && (flags & O_DIRECT) != 0) {
+      fd = __real_open(path, flags & ~O_DIRECT, mode);
+    }
     if (fd < 0) return fd;
     Recorder::Open open{.is_directory = existed && S_ISDIR(status.st_mode),
                         .is_synchronous = (flags & O_DSYNC) != 0,
@@ -224,6 +228,20 @@ struct Wraps {
     const std::lock_guard lock(active->mutex_);
     active->open_.erase(fd);
     return __real_close(fd);
+  }
+
+  /// What no file system with O_DIRECT refuses is aligned to the largest block of any.
+  static void check_direct(int fd, const void* memory, std::size_t bytes, off_t offset) {
+    if (active == nullptr) return;
+    const std::lock_guard lock(active->mutex_);
+    const auto open = active->open_.find(fd);
+    if (open == active->open_.end() || !open->second.is_direct) return;
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    if (((address | bytes | static_cast<std::uint64_t>(offset)) % io::File::kDirectBlock) == 0)
+      return;
+    active->escaped("a direct transfer that is not aligned: " + std::to_string(bytes) +
+                    " bytes at " + std::to_string(offset) + ", in memory at " +
+                    std::to_string(address));
   }
 
   /// `write` moves at most what it is given; `gather` collects so many bytes of it.
@@ -408,7 +426,12 @@ ssize_t __wrap_write(int fd, const void* data, size_t bytes) {
 ssize_t __wrap_pwrite(int fd, const void* data, size_t bytes, off_t offset) {
   const auto call = [&] { return __real_pwrite(fd, data, bytes, offset); };
   if (!Wraps::records(fd)) return call();
+  Wraps::check_direct(fd, data, bytes, offset);
   return Wraps::write(fd, offset, call, [&](std::size_t put) { return copy(data, put); });
+}
+ssize_t __wrap_pread(int fd, void* data, size_t bytes, off_t offset) {
+  Wraps::check_direct(fd, data, bytes, offset);
+  return __real_pread(fd, data, bytes, offset);
 }
 ssize_t __wrap_writev(int fd, const iovec* pieces, int count) {
   const auto call = [&] { return __real_writev(fd, pieces, count); };

@@ -4,7 +4,8 @@
 // It is no recorder unless nothing escapes it: `finish` compares what the log replays to with the
 // real files, and no file but LMDB's lock file may be mapped for writing. What LMDB keeps in its
 // lock file lasts as long as its processes; files whose name ends with "-lock" are left out of the
-// log.
+// log. Files are opened past the page cache as they are asked to be, where their file system has
+// that; a direct transfer that is not aligned counts as escaped, wherever it goes.
 #pragma once
 
 #include "crash/event_log.h"

@@ -2,6 +2,8 @@
 
 #include "crash/explorer.h"
 #include "crash/tree.h"
+#include "io/aligned_buffer.h"
+#include "io/file.h"
 
 #include <gtest/gtest.h>
 
@@ -11,6 +13,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,6 +26,10 @@ class RecorderTest : public ::testing::Test {
  protected:
   int make(const char* name, int flags = 0) {
     return ::open((directory_.path() / name).c_str(), O_RDWR | O_CREAT | flags, 0666);
+  }
+  int make_direct(const char* name) {
+    ::close(make(name));
+    return ::open((directory_.path() / name).c_str(), O_RDWR | O_DIRECT);
   }
   std::string log() { return to_text(recorder_.finish()); }
   std::string escape() {
@@ -61,12 +68,48 @@ TEST_F(RecorderTest, SeesThatASynchronousWriteIsDurable) {
 }
 
 TEST_F(RecorderTest, CountsWritesThatGoPastThePageCache) {
-  ::close(make("f"));
-  const int fd = ::open((directory_.path() / "f").c_str(), O_RDWR | O_DIRECT);
-  EXPECT_EQ(::pwrite(fd, "a", 1, 0), 1);  // unaligned: under the recorder any file system takes it
+  const int fd = make_direct("f");
+  io::AlignedBuffer block(io::File::kDirectBlock);
+  EXPECT_EQ(::pwrite(fd, block.data(), block.size(), 0), static_cast<ssize_t>(block.size()));
   EXPECT_EQ(recorder_.direct_writes(), 1U);
   ::close(fd);
-  EXPECT_EQ(log(), "syncdir 0\ncreate 0 f 1\nwrite 1 0 61\n");
+  EXPECT_EQ(escape(), "nothing escaped");
+}
+
+TEST_F(RecorderTest, NoticesADirectTransferThatIsNotAligned) {
+  const int fd = make_direct("f");
+  io::AlignedBuffer blocks(2 * io::File::kDirectBlock);
+  const auto wrong = [&](std::size_t address, std::size_t bytes, off_t offset) {
+    ::pwrite(fd, blocks.data() + address, bytes, offset);
+    ::pread(fd, blocks.data() + address, bytes, offset);
+  };
+  wrong(512, io::File::kDirectBlock, 0);
+  wrong(0, 512, 0);
+  wrong(0, io::File::kDirectBlock, 512);
+  wrong(0, io::File::kDirectBlock, 0);  // this is right
+  ::close(fd);
+  const std::string text = escape();
+  const auto times = [&](std::string_view word) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = text.find(word, at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(times("a direct transfer that is not aligned"), 6U) << text;
+  EXPECT_EQ(times("512 bytes at 0"), 2U) << text;
+  EXPECT_EQ(times("4096 bytes at 512"), 2U) << text;
+}
+
+TEST_F(RecorderTest, OpensPastThePageCacheWhereTheFileSystemCan) {
+  const auto flags_of = [](int fd) {
+    const int flags = ::fcntl(fd, F_GETFL);
+    ::close(fd);
+    return fd < 0 ? 0 : flags & O_DIRECT;
+  };
+  ::close(make("f"));
+  const std::string path = (directory_.path() / "f").string();
+  // Below, nothing is recorded: the path is another's.
+  const int asked = ::open(("/proc/self/root" + path).c_str(), O_RDWR | O_DIRECT);
+  EXPECT_EQ(flags_of(::open(path.c_str(), O_RDWR | O_DIRECT)), flags_of(asked));
 }
 
 TEST_F(RecorderTest, LetsANoteStandBeforeEachEventAndBeforeNothingElse) {

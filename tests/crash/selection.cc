@@ -1,22 +1,9 @@
 #include "crash/selection.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <random>
 
 namespace cairn::crash {
-namespace {
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
-}  // namespace
-
-Effort Effort::from_environment() {
-  return {.seed = number_from("CAIRN_PROVE_SEED", 1),
-          .seconds = std::chrono::seconds(number_from("CAIRN_PROVE_SECONDS", 0))};
-}
 
 std::vector<std::vector<Operation>> engine_sequences() {
   using enum Operation;
@@ -37,15 +24,31 @@ std::vector<std::vector<Operation>> engine_sequences() {
           {kCompress, kSaveNew, kRead, kKeepOnly, kCompact, kSaveAsync}};
 }
 
-std::vector<std::vector<Operation>> all_sequences(std::mt19937_64& random) {
-  std::vector<std::vector<Operation>> all;
+Selection::Selection(std::uint64_t seed) : seed_(seed) {
   for (const Operation first : kOperations) {
     for (const Operation second : kOperations) {
-      for (const Operation third : kOperations) all.push_back({first, second, third});
+      for (const Operation third : kOperations) triples_.push_back({first, second, third});
     }
   }
-  std::shuffle(all.begin(), all.end(), random);
-  return all;
+  std::mt19937_64 random(seed);
+  std::shuffle(triples_.begin(), triples_.end(), random);
+}
+
+std::optional<Selection::Workload> Selection::at(std::uint64_t number) const {
+  // Both rules come in turn; the number of sequences is odd, so the second time each has the other.
+  static_assert(std::size(kOperations) % 2 == 1);
+  const auto rule_of = [&](std::uint64_t turn) {
+    return (turn + seed_) % 2 == 1 ? NameRule::kStrict : NameRule::kExt4;
+  };
+  if (number < engines_.size()) return Workload{engines_[number], rule_of(number)};
+  constexpr std::uint64_t kRound = 7;
+  const std::uint64_t round = (number - engines_.size()) / kRound;
+  const std::uint64_t position = (number - engines_.size()) % kRound;
+  const std::uint64_t turn = round * (kRound - 1) + position;
+  if (turn >= 2 * triples_.size()) return std::nullopt;
+  if (position < kRound - 1) return Workload{triples_[turn % triples_.size()], rule_of(turn)};
+  std::mt19937_64 random(seed_ + number);
+  return Workload{random_operations(6 + random() % 10, random), rule_of(turn)};
 }
 
 }  // namespace cairn::crash

@@ -387,33 +387,37 @@ class Job {
       throw std::runtime_error("a scrub did not find a rotten chunk");
     }
     done();
-    if (save(next_name()).healed_chunks == 0) {
-      throw std::runtime_error("a save did not mend a rotten chunk");
+    if (save(next_name()).healed_chunks != 2) {
+      throw std::runtime_error("a save did not mend both rotten chunks");
     }
     recorder_.note("healed");
   }
 
-  /// Damages the last chunk of a checkpoint, on the disk: one that is compressed if any is.
+  /// Damages the first and the last chunk of a checkpoint, on the disk; the last one is compressed
+  /// if any is.
   void let_rot(std::uint64_t id) {
     const std::filesystem::path path = directory_ / "pack";
-    const std::uint64_t offset = last_chunk_of(id, path);
+    const std::vector<format::ChunkRef> chunks = chunks_of(id, path);
     const testing::Bytes wrong(1200, std::byte{0x55});
     const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    const bool put = fd >= 0 &&
-                     ::pwrite(fd, wrong.data(), wrong.size(), static_cast<off_t>(offset)) ==
-                         static_cast<ssize_t>(wrong.size()) &&
-                     ::fdatasync(fd) == 0;
+    bool put = fd >= 0;
+    for (const format::ChunkRef& chunk : {chunks.front(), chunks.back()}) {
+      put = put && ::pwrite(fd, wrong.data(), wrong.size(), static_cast<off_t>(chunk.offset)) ==
+                       static_cast<ssize_t>(wrong.size());
+    }
+    put = put && ::fdatasync(fd) == 0;
     ::close(fd);
     if (!put) throw std::runtime_error("cannot damage " + path.string());
   }
 
-  static std::uint64_t last_chunk_of(std::uint64_t id, const std::filesystem::path& path) {
+  static std::vector<format::ChunkRef> chunks_of(std::uint64_t id,
+                                                 const std::filesystem::path& path) {
     const auto pack = pack::PackFile::open(path, io::File::Access::kRead);
     const pack::SlotTable slots = pack.read_slots();
     const format::Slot& slot = *slots.newest_first().front();
     for (const format::RootEntry& entry : pack.read_root(slot.root, slot.data_end).checkpoints) {
       if (entry.id != id) continue;
-      return pack.read_index(entry.index, entry.index_digest, slot.data_end).chunks.back().offset;
+      return pack.read_index(entry.index, entry.index_digest, slot.data_end).chunks;
     }
     throw std::runtime_error("the newest root lacks a checkpoint");
   }

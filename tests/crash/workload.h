@@ -37,8 +37,8 @@ enum class Operation {
   kSaveAsync,    // goes on behind whatever comes next
   kSaveDirect,   // of more than a MiB, which is written past the page cache
   kCopy,         // takes in a checkpoint of another store
-  kHeal,         // saves, lets a chunk rot, finds that by a scrub, saves the same: mended in place
-  kCompress,     // closes, and opens so that new chunks are compressed from then on
+  kHeal,      // saves, lets two chunks rot, finds that by a scrub, saves the same: mended in place
+  kCompress,  // closes, and opens so that new chunks are compressed from then on
 };
 inline constexpr Operation kOperations[] = {
     Operation::kSaveNew,    Operation::kSaveUnchanged, Operation::kSaveChangingSome,
@@ -58,7 +58,7 @@ std::vector<Operation> random_operations(std::size_t count, std::mt19937_64& ran
 /// The log's notes are "begin N", when a change begins that leads to `models[N]`; "abort N", when
 /// one begins whose commit will fail; "done N" and "failed N", when the call has returned or
 /// thrown, or the future is ready; "opened", when the store was opened and what an abort may have
-/// left is superseded; "rot N", when a chunk was damaged that saving `states[N]` mends; and
+/// left is superseded; "rot N", when chunks are damaged that saving `states[N]` mends; and
 /// "healed", when such a save was acknowledged. Changes that begin while an asynchronous save is in
 /// flight come after it: a crash leaves a beginning of their list.
 struct Recording {

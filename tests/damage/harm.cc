@@ -238,10 +238,13 @@ Harms deleted_files() {
 
 }  // namespace
 
+bool is_of_bytes(const Harm& harm) {
+  return !harm.put_together && harm.deleted.empty() && (harm.cut || !harm.patches.empty());
+}
+
 bool is_of_catalog_alone(const Harm& harm) {
   const auto is_of_catalog = [](const auto& part) { return part.where == Where::kCatalog; };
-  return !harm.put_together && harm.deleted.empty() && (!harm.cut || is_of_catalog(*harm.cut)) &&
-         (harm.cut || !harm.patches.empty()) &&
+  return is_of_bytes(harm) && (!harm.cut || is_of_catalog(*harm.cut)) &&
          std::all_of(harm.patches.begin(), harm.patches.end(), is_of_catalog);
 }
 

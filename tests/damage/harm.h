@@ -38,7 +38,9 @@ struct Harm {
   std::optional<std::pair<int, int>> put_together{};
 };
 
-/// Nothing but bytes or the end of the catalog.
+/// Nothing but bytes or the end of a file.
+bool is_of_bytes(const Harm& harm);
+/// The same, and of the catalog.
 bool is_of_catalog_alone(const Harm& harm);
 
 /// A list of damages of one sort, made when they are asked for.

@@ -313,22 +313,43 @@ void Judge::expect_verdict(const VerifyReport& report, const Expected& expected)
 
 void Judge::expect_harmless_saving(const Harm& harm) {
   put(harm);
-  const Expected expected = expected_of(harm);
-  {
-    Store store(directory_);
-    const bool is_older = expected.or_holds != nullptr &&
-                          names_of(store.checkpoints()) == names_of(*expected.or_holds);
-    const Holdings& holds = is_older ? *expected.or_holds : *expected.holds;
-    // The third save writes over what the first one's deletion freed, and whatever passed for free.
-    for (std::uint64_t round = 0; round < 3; ++round) {
-      const auto id = store.save(testing::model_of(70 + round, 3, 120'000)).saved.id;
-      EXPECT_TRUE(store.verify().ok) << "after save " << round;
-      store.remove(std::vector{id});
-    }
-    expect_contents(store, holds, {});
-    EXPECT_TRUE(store.verify().ok);
-  }
+  save_and_delete(harm, expected_of(harm));
   make_anew();
+}
+
+void Judge::save_and_delete(const Harm& harm, const Expected& expected) {
+  std::optional<Store> store;
+  try {
+    store.emplace(directory_);
+  } catch (const Error& error) {
+    EXPECT_TRUE(expected.may_refuse && !is_of_catalog_alone(harm)) << error.what();
+    EXPECT_TRUE(is_damage(error)) << error.what();
+    return;
+  }
+  const bool is_older = expected.or_holds != nullptr &&
+                        names_of(store->checkpoints()) == names_of(*expected.or_holds);
+  const Holdings& holds = is_older ? *expected.or_holds : *expected.holds;
+  // Nothing is damaged that was not before.
+  const auto expect_no_more_damage = [&](const char* when) {
+    const Tensors touched = expected.touched();
+    for (const Damage& damage : store->verify().damaged) {
+      EXPECT_TRUE(
+          std::any_of(expected.hit.begin(), expected.hit.end(),
+                      [&](const Part* part) { return damage.what == word_for(part->kind); }))
+          << when << ": " << damage.message;
+      for (const DamagedTensor& one : damage.touches) {
+        EXPECT_TRUE(touched.contains(one.checkpoint_name)) << when << ": " << damage.message;
+      }
+    }
+  };
+  // The third save writes over what the first one's deletion freed, and whatever passed for free.
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    const auto id = store->save(testing::model_of(70 + round, 3, 120'000)).saved.id;
+    expect_no_more_damage("after a save");
+    store->remove(std::vector{id});
+  }
+  expect_contents(*store, holds, expected);
+  expect_no_more_damage("at the end");
 }
 
 // ---- mending -----------------------------------------------------------------------------------

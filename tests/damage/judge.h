@@ -25,8 +25,9 @@ class Judge {
   /// done, and names each tensor of each checkpoint that it touches. Memory stays within bounds.
   void expect_honest_reading(const Harm& harm);
 
-  /// Opening for writing sees to a damaged catalog by itself: what the store held is there, and
-  /// saves and deletions after it harm none of it. For damages of the catalog alone.
+  /// Opening for writing sees to a damaged catalog by itself, and refuses only what reading may
+  /// refuse. What the store held is there, and saves and deletions after it harm none of it. For
+  /// damages of bytes and cuts.
   void expect_harmless_saving(const Harm& harm);
 
   /// `repair` brings back whatever is whole, in one go, as its dry run said it would.
@@ -55,6 +56,7 @@ class Judge {
   std::vector<const Part*> parts_hit_by(const Harm& harm) const;
 
   void expect_common_checkpoints(const Harm& harm);
+  void save_and_delete(const Harm& harm, const Expected& expected);
   void read(const Expected& expected);
   void expect_contents(const Store& store, const Holdings& holds, const Expected& expected);
   void expect_checkpoint(const Store& store, const CheckpointInfo& info,

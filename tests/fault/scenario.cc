@@ -165,6 +165,26 @@ void begin_deleting(Session& session) {
   session.ids = {id_of(*session.store, "b"), id_of(*session.store, "c")};
 }
 
+// What the save has in common with the damaged checkpoint is mended, before its commit.
+void begin_mending(Session& session) {
+  session.store.emplace(session.directory, StoreOptions{.heal_every = 1});
+  session.state = state_numbered(3);
+  session.options.name = "new";
+}
+
+// More than 1 MiB, which the pack writes past the page cache.
+void begin_saving_directly(Session& session) {
+  begin_saving(session);
+  session.state[0].tensors.push_back(tensor("large", pattern(5, 1'100'000)));
+}
+
+void begin_copying(Session& session) {
+  begin_open(session);
+  Store other(session.directory.parent_path() / "other", {.chunk_bytes = kChunkBytes});
+  const auto id = other.save(state_numbered(5), {.name = "new"}).saved.id;
+  session.checkpoint.emplace(other.open(id));
+}
+
 void save(Session& session) {
   session.store->save(session.state, session.options);
 }
@@ -184,6 +204,23 @@ std::vector<Scenario> make_scenarios() {
   return {
       {.name = "save", .prepare = prepare_store, .begin = begin_saving, .run = save},
       {.name = "save_async", .prepare = prepare_store, .begin = begin_saving, .run = save_async},
+      {.name = "save, direct",
+       .prepare = prepare_store,
+       .begin = begin_saving_directly,
+       .run = save},
+      {.name = "save that mends",
+       .prepare = prepare_rotten,
+       .begin = begin_mending,
+       .run = save,
+       .mends = true},
+      {.name = "copy",
+       .prepare = prepare_store,
+       .begin = begin_copying,
+       .run = [](Session& s) { s.store->copy(*s.checkpoint); }},
+      {.name = "scrub",
+       .prepare = prepare_rotten,
+       .begin = begin_open,
+       .run = [](Session& s) { s.store->scrub(std::uint64_t{1} << 30); }},
       {.name = "save, compressed",
        .prepare = prepare_compressed,
        .begin = begin_keeping_only,

@@ -53,6 +53,8 @@ struct Scenario {
   bool only_reads = false;
   /// Whether a failure leaves a store that only `Store::repair` opens.
   bool needs_repair = false;
+  /// Whether what is damaged before may be whole after a failure as well.
+  bool mends = false;
   /// What a file of the scenario's own holds: the state before or the one after, and that one when
   /// the operation runs again.
   State (*held_besides)(const std::filesystem::path& directory) = nullptr;

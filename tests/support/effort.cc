@@ -3,6 +3,13 @@
 #include <cstdlib>
 
 namespace cairn::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+const Clock::time_point process_start = Clock::now();
+
+}  // namespace
 
 // The same selection in every run of the test command, so that what fails there is a change's
 // doing;
@@ -12,11 +19,20 @@ Effort::Effort() : seed_(1) {
   const char* prove = std::getenv("CAIRN_PROVE");
   const unsigned long seconds = prove == nullptr ? 0 : std::strtoul(prove, nullptr, 10);
   is_exhaustive_ = seconds > 0;
-  if (seconds > 1) end_ = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  if (seconds > 1) end_ = process_start + std::chrono::seconds(seconds);
+}
+
+Effort Effort::one_of(std::size_t parts) const {
+  Effort part = *this;
+  if (is_limited()) {
+    const auto now = Clock::now();
+    part.end_ = now + (end_ - now) / static_cast<std::int64_t>(parts);
+  }
+  return part;
 }
 
 bool Effort::time_is_up() const {
-  return std::chrono::steady_clock::now() >= end_;
+  return Clock::now() >= end_;
 }
 
 }  // namespace cairn::testing

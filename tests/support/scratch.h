@@ -11,15 +11,17 @@
 
 namespace cairn::testing {
 
-/// kMemory is for tests of many thousand small cases, which need no disk: a file system in memory
-/// where the machine has one.
+/// kDisk is where TMPDIR says. kMemory is for tests of many thousand small cases, which need no
+/// disk: a file system in memory where the machine has one.
 enum class Where { kDisk, kMemory };
 
 class ScratchDirectory {
  public:
   explicit ScratchDirectory(Where where = Where::kDisk) {
     const bool in_memory = where == Where::kMemory && ::access("/dev/shm", W_OK | X_OK) == 0;
-    std::string pattern = (in_memory ? "/dev/shm/" : ::testing::TempDir()) + "cairn_XXXXXX";
+    const std::filesystem::path top =
+        in_memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+    std::string pattern = (top / "cairn_XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~ScratchDirectory() {

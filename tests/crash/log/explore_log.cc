@@ -50,7 +50,7 @@ int run(const char* log_path, const std::string& rule_name, const char* real, co
     std::string legal = "legal";
     for (const std::size_t number : legal_states.now().models)
       legal += " " + std::to_string(number);
-    for (const Choice& choice : choices(disk, {}, random)) {
+    for (const Choice& choice : choices(disk, {}, random).list) {
       const Tree tree = disk.state(choice);
       if (!seen.emplace(digest_of(tree), legal).second) continue;
       write_tree(tree, state);

@@ -4,6 +4,8 @@
 //   try_mutant --list        the names, one a line
 //   try_mutant NAME          "killed: ..." (exit code 0) or "survived: ..." (exit code 1)
 //   try_mutant none          the same checks without any mutant must find nothing (exit code 0)
+//   try_mutant --flushes     leaves out each single flush of some short jobs, and prints which of
+//                            them nothing misses
 #include "base/mutant.h"
 #include "crash/explorer.h"
 #include "pack/pack_file.h"
@@ -271,6 +273,42 @@ std::optional<std::string> find_fault(const Trial& trial, Explorer& explorer) {
 const ExplorerOptions kOptions{
     .thoroughness = {.exhaustive_groups = 4, .samples = 4, .at_most = 24}};
 
+/// Leaves out one flush after another of some short jobs, and prints those that nothing misses.
+int leave_out_each_flush() {
+  std::size_t left_out = 0;
+  std::size_t known = 0;  // so many at the beginning of each job are those of the first one
+  for (const Sequence& sequence : {Sequence{kSaveNew},
+                                   {kSaveNew, kCompress, kSaveNew},
+                                   {kSaveNew, kDelete, kCompact},
+                                   {kSaveNew, kLoseCatalog}}) {
+    std::size_t number = known;
+    for (bool is_there = true; is_there;) {
+      ++number;
+      std::size_t count = 0;
+      std::string what;
+      Explorer explorer(kOptions);
+      const auto wrong =
+          explorer.explore(sequence, NameRule::kStrict, {.is_deaf = [&](const Call& call) {
+                             if (++count != number) return false;
+                             what = call.kind == EventKind::kSyncDirectory ? "directory "
+                                    : call.kind == EventKind::kSyncRange   ? "meta page of "
+                                                                           : "";
+                             what += call.name;
+                             if (!call.last_name_event.empty())
+                               what += " after " + call.last_name_event;
+                             return true;
+                           }});
+      is_there = count >= number;
+      if (!is_there) continue;
+      ++left_out;
+      if (!wrong) std::printf("%s: %s\n", describe(sequence).c_str(), what.c_str());
+    }
+    if (known == 0) known = number - 1;
+  }
+  std::printf("flushes left out: %zu\n", left_out);
+  return 0;
+}
+
 int list() {
   for (const Trial& trial : trials()) std::printf("%s\n", trial.name.c_str());
   return 0;
@@ -292,6 +330,7 @@ int run_without_mutant() {
 
 int run(const std::string& name) {
   if (name == "--list") return list();
+  if (name == "--flushes") return leave_out_each_flush();
   if (name == "none") return run_without_mutant();
   for (const Trial& trial : trials()) {
     if (name != trial.name) continue;
