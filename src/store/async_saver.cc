@@ -203,7 +203,7 @@ std::vector<ChunkKey> AsyncSaver::chunks_of_damaged() const {
     try {
       const auto index = pack_.read_index(entry.index, entry.index_digest, data_end);
       for (const format::ChunkRef& chunk : index.chunks) {
-        keys.push_back({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+        keys.push_back(catalog::key_of(chunk));
       }
     } catch (const Error& error) {
       if (!is_damage(error)) throw;

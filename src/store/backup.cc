@@ -170,7 +170,7 @@ class Backup {
     for (const CheckpointRow& row : missing_) {
       try {
         for (const ChunkRef& chunk : read_index_of(from_, row, info_.data_end).chunks) {
-          const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+          const ChunkKey key = catalog::key_of(chunk);
           if (!held_.chunks.contains(key) && seen.insert(key).second) {
             total_bytes_ += chunk.stored_bytes;
             if (chunk.encoding != format::Encoding::kRaw) features_ = format::kIncompatCompressed;

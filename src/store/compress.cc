@@ -103,6 +103,7 @@ std::optional<codec::Layout> layout_that_fits(std::span<const std::byte> plain,
 using catalog::CheckpointRow;
 using catalog::ChunkKey;
 using catalog::ChunkRow;
+using catalog::key_of;
 using format::Extent;
 
 struct Writer::Unencoded {
@@ -261,9 +262,6 @@ void Writer::plan_compression(const catalog::ReadTransaction& view, const Change
   const auto is_in_part = [&](const format::ChunkRef& chunk) {
     return chunk.encoding == format::Encoding::kRaw && chunk.offset >= change.compress.offset &&
            chunk.offset - change.compress.offset < change.compress.bytes;
-  };
-  const auto key_of = [](const format::ChunkRef& chunk) {
-    return ChunkKey{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
   };
 
   std::map<ChunkKey, std::pair<format::ChunkRef, codec::Layout>> plain;

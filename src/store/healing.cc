@@ -79,7 +79,7 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
       Damaged one{.row = row, .index = read_index_of(pack_, *row, data_end)};
       bool is_shared = false;
       for (const ChunkRef& chunk : one.index.chunks) {
-        const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+        const ChunkKey key = catalog::key_of(chunk);
         if (!shared.contains(key)) continue;
         wanted.insert(key);
         is_shared = true;
@@ -118,7 +118,7 @@ Healing Healer::plan(const SharedChunks& shared, const HealingTurn& turn,
   }
 
   const auto becomes_good = [&](const ChunkRef& chunk) {
-    const ChunkKey key{.id = chunk.id, .plain_bytes = chunk.plain_bytes};
+    const ChunkKey key = catalog::key_of(chunk);
     return wanted.contains(key) && shared.at(key).row.offset == chunk.offset;
   };
   for (const Damaged& one : damaged) {

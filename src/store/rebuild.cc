@@ -87,7 +87,7 @@ class Occupied {
 void check_places(const pack::PackFile& pack, const format::Index& index,
                   const std::map<ChunkKey, ChunkRow>& chunks, const Occupied& occupied) {
   for (const ChunkRef& chunk : index.chunks) {
-    const auto known = chunks.find({.id = chunk.id, .plain_bytes = chunk.plain_bytes});
+    const auto known = chunks.find(catalog::key_of(chunk));
     const bool fits = known != chunks.end() ? known->second.offset == chunk.offset
                                             : !occupied.overlaps({.offset = chunk.offset,  //
                                                                   .bytes = chunk.stored_bytes});
@@ -319,10 +319,9 @@ DerivedCatalog derive_catalog(const pack::PackFile& pack, const Slot& slot, cons
       check_places(pack, index, chunks, occupied);
       for (const ChunkRef& chunk : index.chunks) {
         const auto [at, is_new] =
-            chunks.try_emplace(ChunkKey{.id = chunk.id, .plain_bytes = chunk.plain_bytes},
-                               ChunkRow{.offset = chunk.offset,
-                                        .stored_bytes = chunk.stored_bytes,
-                                        .encoding = chunk.encoding});
+            chunks.try_emplace(catalog::key_of(chunk), ChunkRow{.offset = chunk.offset,
+                                                                .stored_bytes = chunk.stored_bytes,
+                                                                .encoding = chunk.encoding});
         if (is_new) occupied.add({.offset = chunk.offset, .bytes = chunk.stored_bytes});
         ++at->second.references;
       }

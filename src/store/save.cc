@@ -86,7 +86,7 @@ TakenState take_state(const CheckpointState& state, const SaveOptions& options,
 
 ChunkContent content_of(const pack::PackFile& pack, const format::ChunkRef& chunk,
                         std::function<void(std::uint64_t plain_bytes)> seen) {
-  ChunkContent content{.key = {.id = chunk.id, .plain_bytes = chunk.plain_bytes}};
+  ChunkContent content{.key = catalog::key_of(chunk)};
   content.fill = [&pack, &chunk, seen](std::span<std::byte> out) {
     pack.read_chunk(chunk, out);
     seen(chunk.plain_bytes);

@@ -241,7 +241,7 @@ class StoreCheck : public ContentsCheck {
       extents.emplace_back(checkpoint.row.index, "an index");
       if (!checkpoint.index) continue;
       for (const ChunkRef& chunk : checkpoint.index->chunks) {
-        ChunkRow& row = expected[{.id = chunk.id, .plain_bytes = chunk.plain_bytes}];
+        ChunkRow& row = expected[catalog::key_of(chunk)];
         if (row.references++ == 0) {
           row.offset = chunk.offset;
           row.stored_bytes = chunk.stored_bytes;
