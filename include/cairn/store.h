@@ -217,6 +217,9 @@ struct CompactOptions {
   /// compresses (`StoreOptions::compression`); no index may be damaged.
   /// Cost: reads every plain chunk, and needs as much room beside them as if none became shorter.
   bool compress = false;
+  /// Of the plain chunks that are read to be compressed, and then, counted anew, of the free space
+  /// below the end of the pack that is given back.
+  ProgressCallback progress = {};
 };
 
 /// What `compact` gave back to the file system.

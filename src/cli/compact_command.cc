@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "json.h"
+#include "meter.h"
 #include "session.h"
 #include "text.h"
 
@@ -60,6 +61,12 @@ void print_dry_run(const StoreStats& stats, bool as_json, Output& output) {
   }
 }
 
+CompactReport compact(const Invocation& invocation, Output& output) {
+  Store store = open_for_writing(invocation, output);
+  Meter meter(output, "compacting");
+  return store.compact({.compress = invocation.has("--compress"), .progress = meter.callback()});
+}
+
 ExitCode run(const Invocation& invocation, Output& output) {
   const bool as_json = invocation.has("--json");
   if (invocation.has("--dry-run")) {
@@ -69,8 +76,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
     print_dry_run(open_for_reading(invocation, output).stat(), as_json, output);
     return kDone;
   }
-  const CompactReport report =
-      open_for_writing(invocation, output).compact({.compress = invocation.has("--compress")});
+  const CompactReport report = compact(invocation, output);
   (as_json ? print_json : print_text)(report, output);
   return kDone;
 }

@@ -279,7 +279,7 @@ void Writer::plan(const Change& change, Plan& plan, SaveResult& result) {
     plan.root.next_id = coming.id + 1;  // the caller is told this id
   }
   if (change.add != nullptr) result.saved = coming;
-  if (change.compress) plan_compression(view, plan, result);
+  if (change.compress) plan_compression(view, change.progress, plan, result);
 
   const auto require = [&](bool exists, std::uint64_t id) {
     if (exists) return;

@@ -71,6 +71,7 @@ struct Change {
   bool compact = false;
   /// Chunks that are stored plain become compressed where that pays.
   bool compress = false;
+  ProgressCallback progress{};  // of what is compressed
 };
 
 /// The one writer of a store. Threads: safe at once; changes run one after another.
@@ -127,7 +128,8 @@ class Writer {
       const std::function<std::optional<format::Extent>(std::size_t, const catalog::ChunkRow&)>&
           place);
   void write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& result);
-  void plan_compression(const catalog::ReadTransaction& view, Plan& plan, SaveResult& result);
+  void plan_compression(const catalog::ReadTransaction& view, const ProgressCallback& progress,
+                        Plan& plan, SaveResult& result);
   /// Writes good bytes over stored ones that are not; see healing.h.
   void plan_healing(const NewCheckpoint& add, std::uint64_t id, Plan& plan, SaveResult& result);
   bool set_flags(const Change::Flags& flags, Plan& plan) const;

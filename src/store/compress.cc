@@ -185,8 +185,8 @@ void Writer::write_compressed(const NewCheckpoint& add, Plan& plan, SaveResult& 
 
 // Chunks have one place, so all indexes that name one change in the same commit. What they replace
 // is released and stays as it is until the second commit after: the parent remains whole.
-void Writer::plan_compression(const catalog::ReadTransaction& view, Plan& plan,
-                              SaveResult& result) {
+void Writer::plan_compression(const catalog::ReadTransaction& view,
+                              const ProgressCallback& progress, Plan& plan, SaveResult& result) {
   const auto index_of = [&](const CheckpointRow& row) {
     try {
       return read_index_of(pack_, row, info_.data_end);
@@ -217,20 +217,27 @@ void Writer::plan_compression(const catalog::ReadTransaction& view, Plan& plan,
   std::vector<Unencoded> chunks;
   std::vector<format::ChunkRef> refs;
   const auto is_bad = std::make_unique<std::atomic<bool>[]>(plain.size());
+  std::uint64_t total_bytes = 0;
+  for (const auto& [key, chunk] : plain) total_bytes += key.plain_bytes;
+  std::atomic<std::uint64_t> done_bytes{0};
+  const auto tell = [&](std::uint64_t more) {
+    if (progress) progress({.done_bytes = done_bytes += more, .total_bytes = total_bytes});
+  };
   chunks.reserve(plain.size());
   for (const auto& [key, chunk] : plain) {
     refs.push_back(chunk.first);
-    chunks.push_back(
-        {.key = key,
-         .layout = chunk.second,
-         .fill = [this, ref = chunk.first, &bad = is_bad[chunks.size()]](std::span<std::byte> out) {
-           try {
-             pack_.read_chunk(ref, out);
-           } catch (const Error& error) {
-             if (!is_damage(error)) throw;
-             bad = true;  // stays as it is, for `verify` to find and a save to heal
-           }
-         }});
+    chunks.push_back({.key = key,
+                      .layout = chunk.second,
+                      .fill = [this, &tell, ref = chunk.first,
+                               &bad = is_bad[chunks.size()]](std::span<std::byte> out) {
+                        try {
+                          pack_.read_chunk(ref, out);
+                        } catch (const Error& error) {
+                          if (!is_damage(error)) throw;
+                          bad = true;  // stays as it is, for `verify` to find and a save to heal
+                        }
+                        tell(out.size());
+                      }});
   }
   std::map<ChunkKey, ChunkRow> moved;
   write_encoded(chunks, plan, [&](std::size_t i, ChunkRow row) -> std::optional<Extent> {
