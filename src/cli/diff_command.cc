@@ -216,7 +216,8 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   std::optional<Store> other;
   if (const auto path = invocation.value("--with")) {
-    other.emplace(open_named_for_reading(*path, invocation, output));
+    other.emplace(
+        open_named_for_reading(*path, invocation, output, invocation.has(kAssumeNoWriter.name)));
   }
   const Store& store_b = other ? *other : store;
   const CheckpointInfo info_a = find_checkpoint(store.checkpoints(), invocation.argument("A"));

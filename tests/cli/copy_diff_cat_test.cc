@@ -164,6 +164,15 @@ TEST_F(Cp, WorksWhileTheSourceIsInUse) {
   EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 2U);
 }
 
+TEST_F(Cp, ReadsAStoreWhoseReadersCannotRegister) {
+  std::filesystem::permissions(
+      store_, std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  done({"cp", store_, other_, "--assume-no-writer"});
+  done({"cp", store_, other_, "--assume-no-writer", "--dry-run"});
+  std::filesystem::permissions(store_, std::filesystem::perms::owner_all);
+  EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 2U);
+}
+
 TEST_F(Cp, AnotherCheckpointOfTheNameNeedsReplace) {
   done({"import", other_, safetensors(), "--name", "a"});
   expect_failure(1, "exists", {"cp", store_, other_, "a"});
