@@ -6,6 +6,7 @@ pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash>=0.8.0)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1>=0.2.1)  # the tool alone
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd>=1.4.0)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib>=1.2.9)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(CLI11 REQUIRED)
@@ -19,5 +20,5 @@ mark_as_advanced(CAIRN_FLATC CAIRN_FLATBUFFERS_INCLUDE_DIR)
 add_library(cairn_core_headers INTERFACE)
 target_include_directories(cairn_core_headers SYSTEM INTERFACE ${CAIRN_FLATBUFFERS_INCLUDE_DIR})
 target_link_libraries(cairn_core_headers INTERFACE
-  PkgConfig::LMDB PkgConfig::XXHASH PkgConfig::ZSTD Threads::Threads
+  PkgConfig::LMDB PkgConfig::XXHASH PkgConfig::ZSTD PkgConfig::ZLIB Threads::Threads
   fmt::fmt nlohmann_json::nlohmann_json)

@@ -32,7 +32,7 @@ if(BUILD_SHARED_LIBS)
 else()
   file(READ ${CMAKE_CURRENT_LIST_DIR}/cairn-core-dependencies.cmake CAIRN_FIND_CORE_DEPENDENCIES)
   # Not Requires.private: without --static, too, there is only the static library to link.
-  set(CAIRN_PC_REQUIRES "Requires: lmdb libxxhash libzstd fmt")
+  set(CAIRN_PC_REQUIRES "Requires: lmdb libxxhash libzstd zlib fmt")
   set(CAIRN_PC_LIBS " -pthread")
 endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/cairn-config.cmake.in

@@ -220,7 +220,9 @@ struct CompactOptions {
   /// none of its chunks became shorter, a sixteenth of all or 64 MiB, and what it frees can be used
   /// from the second commit after it.
   bool compress = false;
-  ProgressCallback progress = {};  ///< Of the plain chunks that are read to be compressed.
+  /// Of the plain chunks that are read to be compressed, and then, counted anew, of the free space
+  /// below the end of the pack that is given back.
+  ProgressCallback progress = {};
 };
 
 /// What `compact` gave back to the file system.

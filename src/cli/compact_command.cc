@@ -7,8 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-
 namespace cairn::cli {
 namespace {
 
@@ -64,6 +62,14 @@ void print_dry_run(const StoreStats& stats, bool as_json, Output& output) {
   }
 }
 
+CompactReport compact(const Invocation& invocation, Output& output) {
+  Store store = open_for_writing(invocation, output);
+  const Interrupts interrupts;
+  Meter meter(output, "compacting");
+  return store.compact(
+      {.compress = invocation.has("--compress"), .progress = meter.interruptible()});
+}
+
 ExitCode run(const Invocation& invocation, Output& output) {
   const bool as_json = invocation.has("--json");
   if (invocation.has("--dry-run")) {
@@ -73,18 +79,7 @@ ExitCode run(const Invocation& invocation, Output& output) {
     print_dry_run(open_for_reading(invocation, output).stat(), as_json, output);
     return kDone;
   }
-  CompactReport report;
-  {
-    Store store = open_for_writing(invocation, output);
-    CompactOptions options{.compress = invocation.has("--compress")};
-    std::optional<Interrupts> interrupts;
-    Meter meter(output, "compressing");
-    if (options.compress) {
-      interrupts.emplace();
-      options.progress = meter.interruptible();
-    }
-    report = store.compact(options);
-  }
+  const CompactReport report = compact(invocation, output);
   (as_json ? print_json : print_text)(report, output);
   return kDone;
 }

@@ -61,7 +61,7 @@ ExitCode dry_run(const Store& from, std::span<const CheckpointInfo> wanted,
   const std::string& directory = invocation.argument("DST");
   std::optional<Store> to;
   try {
-    to.emplace(open_named_for_reading(directory, invocation, output));
+    to.emplace(open_named_for_reading(directory, invocation, output, /*assume_no_writer=*/false));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound) throw;  // it would be made
   }
@@ -171,7 +171,8 @@ ExitCode run(const Invocation& invocation, Output& output) {
   if (invocation.has("--follow") && invocation.has_argument("CKPT")) {
     throw UsageError("cp: --follow copies what comes; it takes no CKPT");
   }
-  const Store from = open_named_for_reading(invocation.argument("SRC"), invocation, output);
+  const Store from = open_named_for_reading(invocation.argument("SRC"), invocation, output,
+                                            invocation.has(kAssumeNoWriter.name));
   const std::vector<CheckpointInfo> all = from.checkpoints();
   if (invocation.has("--follow") && invocation.has("--dry-run")) {
     throw UsageError("cp: --follow copies what is not there yet; there is nothing to say of it");
@@ -216,6 +217,9 @@ Command cp_command() {
                       {.name = "--replace",
                        .help = "Replace another checkpoint of the same name instead of failing."},
                       {.name = "--dry-run", .help = "Say what would be copied; change nothing."},
+                      {.name = kAssumeNoWriter.name,
+                       .help = "Read SRC on a read-only file system; you vouch that no process "
+                               "writes to it."},
                       kCompress},
           .examples =
               "cairn cp runs/a /mnt/backup/a\n"

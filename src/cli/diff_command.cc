@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "json.h"
+#include "meter.h"
 #include "reference.h"
 #include "same.h"
 #include "session.h"
@@ -9,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -44,11 +46,12 @@ std::map<std::string, std::size_t> positions(const Checkpoint& checkpoint) {
 // For tensors whose digests do not tell: small ones that share a chunk, and such as are cut
 // differently. One that cannot be read any more counts as changed.
 bool same_bytes(const Checkpoint& a, std::size_t tensor_a, const Checkpoint& b,
-                std::size_t tensor_b) {
+                std::size_t tensor_b, const std::function<void(std::uint64_t bytes)>& seen) {
   bool same = true;
   try {
     std::vector<std::byte> other;
     for_each_piece(a, tensor_a, [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+      seen(bytes.size());
       if (!same) return;
       other.resize(bytes.size());
       b.read_range(tensor_b, offset, other);
@@ -79,20 +82,36 @@ const MetaValue::Map& values_of(const Checkpoint& checkpoint, const std::string&
   return checkpoint.has_recoverable(recoverable) ? checkpoint.values(recoverable) : none;
 }
 
-Difference difference(const Checkpoint& a, const Checkpoint& b) {
+/// A tensor of both, and what the indexes say of it.
+struct Pair {
+  std::size_t tensor_a = 0;
+  std::size_t tensor_b = 0;
+  Sameness sameness{};
+};
+
+Difference difference(const Checkpoint& a, const Checkpoint& b, Meter& meter) {
   Difference result;
   const auto in_a = positions(a);
   const auto in_b = positions(b);
+  std::vector<Pair> pairs;
+  Progress progress;  // of those that must be read
   for (const auto& [name, tensor_a] : in_a) {
     const auto found = in_b.find(name);
     if (found == in_b.end()) {
       result.removed.push_back(tensor_a);
       continue;
     }
-    const std::size_t tensor_b = found->second;
-    const Sameness sameness = compare(a, tensor_a, b, tensor_b);
-    const bool same = sameness == Sameness::kSame ||
-                      (sameness == Sameness::kUnknown && same_bytes(a, tensor_a, b, tensor_b));
+    const Sameness sameness = compare(a, tensor_a, b, found->second);
+    pairs.push_back({tensor_a, found->second, sameness});
+    if (sameness == Sameness::kUnknown) progress.total_bytes += a.tensors()[tensor_a].bytes;
+  }
+  const auto seen = [&](std::uint64_t bytes) {
+    progress.done_bytes += bytes;
+    meter.show(progress);
+  };
+  for (const auto& [tensor_a, tensor_b, sameness] : pairs) {
+    const bool same = sameness == Sameness::kSame || (sameness == Sameness::kUnknown &&
+                                                      same_bytes(a, tensor_a, b, tensor_b, seen));
     if (same) {
       ++result.unchanged;
     } else {
@@ -197,7 +216,8 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Store store = open_for_reading(invocation, output);
   std::optional<Store> other;
   if (const auto path = invocation.value("--with")) {
-    other.emplace(open_named_for_reading(*path, invocation, output));
+    other.emplace(
+        open_named_for_reading(*path, invocation, output, invocation.has(kAssumeNoWriter.name)));
   }
   const Store& store_b = other ? *other : store;
   const CheckpointInfo info_a = find_checkpoint(store.checkpoints(), invocation.argument("A"));
@@ -205,7 +225,11 @@ ExitCode run(const Invocation& invocation, Output& output) {
   const Checkpoint a = expecting_checkpoints([&] { return store.open(info_a.id); });
   const Checkpoint b = expecting_checkpoints([&] { return store_b.open(info_b.id); });
   const auto print = invocation.has("--json") ? print_json : print_text;
-  print(a, b, difference(a, b), output);
+  const auto found = [&] {
+    Meter meter(output, "comparing");
+    return difference(a, b, meter);
+  }();
+  print(a, b, found, output);
   return kDone;
 }
 

@@ -49,6 +49,9 @@ void print_json(std::span<const CheckpointInfo> checkpoints, std::span<const std
 }
 
 ExitCode run(const Invocation& invocation, Output& output) {
+  if (invocation.has("--names") && invocation.has("--json")) {
+    throw UsageError("ls: --names prints text; what --json prints has the names, too");
+  }
   const Store store = open_for_reading(invocation, output);
   const std::vector<CheckpointInfo> checkpoints = store.checkpoints();
   if (invocation.has("--names")) {

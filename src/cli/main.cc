@@ -52,7 +52,7 @@ const Command* find_command(std::string_view name) {
 }
 
 ExitCode show_help(std::span<const std::string> words, Output& output) {
-  if (words.empty()) {
+  if (words.empty() || words[0] == "help") {
     output.write(overview());
     return kDone;
   }

@@ -25,8 +25,13 @@ std::string short_time(double seconds) {
 void Meter::show(const Progress& progress) {
   if (!output_.shows_status()) return;
   const std::lock_guard lock(mutex_);
-  done_bytes_ = std::max(done_bytes_, progress.done_bytes);  // threads may overtake one another
   const auto now = Clock::now();
+  if (total_bytes_ != 0 && progress.total_bytes != total_bytes_) {
+    begin_ = last_ = now;
+    done_bytes_ = 0;
+  }
+  total_bytes_ = progress.total_bytes;
+  done_bytes_ = std::max(done_bytes_, progress.done_bytes);  // threads may overtake one another
   if (now - begin_ < kFirst || (last_ != begin_ && now - last_ < kBetween)) return;
   last_ = now;
 

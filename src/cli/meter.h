@@ -15,7 +15,8 @@
 namespace cairn::cli {
 
 /// From a second on, a line on the terminal that says how far a command is, how fast, and how much
-/// time is left; gone when the meter goes. Without a terminal, with --json or --quiet: nothing.
+/// time is left; gone when the meter goes. Another total begins anew: each stage of a command has
+/// its own rate. Without a terminal, with --json or --quiet: nothing.
 /// Threads: safe for concurrent use.
 class Meter {
  public:
@@ -47,6 +48,7 @@ class Meter {
   Clock::time_point begin_ = Clock::now();
   Clock::time_point last_ = begin_;
   std::uint64_t done_bytes_ = 0;
+  std::uint64_t total_bytes_ = 0;
 };
 
 }  // namespace cairn::cli

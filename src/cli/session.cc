@@ -24,7 +24,8 @@ LogCallback note_to(Output& output) {
 }
 
 Store open_for_reading(const Invocation& invocation, Output& output) {
-  return open_named_for_reading(invocation.argument("STORE"), invocation, output);
+  return open_named_for_reading(invocation.argument("STORE"), invocation, output,
+                                invocation.has(kAssumeNoWriter.name));
 }
 
 Store open_for_writing(const Invocation& invocation, Output& output, bool create) {
@@ -32,12 +33,12 @@ Store open_for_writing(const Invocation& invocation, Output& output, bool create
 }
 
 Store open_named_for_reading(const std::string& directory, const Invocation& invocation,
-                             Output& output) {
+                             Output& output, bool assume_no_writer) {
   return Store(directory, {.read_only = true,
                            .create = false,
                            .busy_timeout = busy_timeout(invocation),
                            .allow_network_file_system = invocation.has("--allow-network-fs"),
-                           .assume_no_writer = invocation.has(kAssumeNoWriter.name),
+                           .assume_no_writer = assume_no_writer,
                            .log = note_to(output)});
 }
 

@@ -31,7 +31,7 @@ Store open_for_writing(const Invocation& invocation, Output& output, bool create
 
 /// The same for a store that another word names.
 Store open_named_for_reading(const std::string& directory, const Invocation& invocation,
-                             Output& output);
+                             Output& output, bool assume_no_writer);
 Store open_named(const std::string& directory, const Invocation& invocation, Output& output,
                  bool create);
 

@@ -170,7 +170,9 @@ std::string human_bytes(std::uint64_t bytes) {
 }
 
 std::string new_text(const SaveResult& result) {
-  const std::string text = human_bytes(result.new_bytes) + " new";
+  // A chunk of small tensors has a few bytes between them.
+  const std::uint64_t bytes = std::min(result.new_bytes, result.saved.logical_bytes);
+  const std::string text = human_bytes(bytes) + " new";
   if (result.new_stored_bytes == result.new_bytes) return text;
   return fmt::format("{} (stored in {})", text, human_bytes(result.new_stored_bytes));
 }

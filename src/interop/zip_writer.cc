@@ -5,8 +5,8 @@
 
 #include <cairn/error.h>
 
-#include <algorithm>
 #include <array>
+#include <zlib.h>
 
 namespace cairn::interop {
 
@@ -25,25 +25,6 @@ constexpr std::uint16_t kZip64Field = 1;
 constexpr std::uint32_t kInField = 0xFFFFFFFF;
 constexpr std::size_t kCrcAt = 14;  // in a local header
 constexpr std::size_t kMaxNameBytes = 65535;
-
-using CrcTables = std::array<std::array<std::uint32_t, 256>, 8>;
-
-// Eight bytes a step: table k tells what a byte does k bytes before the end of the step.
-constexpr CrcTables make_tables() {
-  CrcTables tables{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xEDB88320 : 0);
-    tables[0][i] = crc;
-  }
-  for (std::size_t k = 1; k < tables.size(); ++k) {
-    for (std::size_t i = 0; i < 256; ++i) {
-      tables[k][i] = tables[k - 1][i] >> 8 ^ tables[0][tables[k - 1][i] & 0xFF];
-    }
-  }
-  return tables;
-}
-constexpr CrcTables kTables = make_tables();
 
 class Fields {
  public:
@@ -65,20 +46,6 @@ class Fields {
 
 }  // namespace
 
-std::uint32_t crc32(std::uint32_t crc, std::span<const std::byte> bytes) noexcept {
-  crc = ~crc;
-  while (bytes.size() >= 8) {
-    const std::uint64_t next = base::load_le<std::uint64_t>(bytes, 0) ^ crc;
-    crc = 0;
-    for (std::size_t i = 0; i < 8; ++i) crc ^= kTables[7 - i][next >> (8 * i) & 0xFF];
-    bytes = bytes.subspan(8);
-  }
-  for (const std::byte byte : bytes) {
-    crc = crc >> 8 ^ kTables[0][(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xFF];
-  }
-  return ~crc;
-}
-
 void ZipWriter::begin_entry(std::string_view name, std::uint64_t bytes) {
   if (name.size() > kMaxNameBytes) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -99,7 +66,10 @@ void ZipWriter::begin_entry(std::string_view name, std::uint64_t bytes) {
 }
 
 void ZipWriter::append(std::span<const std::byte> bytes) {
-  entries_.back().crc = crc32(entries_.back().crc, bytes);
+  if (bytes.empty()) return;  // without a pointer zlib would begin anew
+  std::uint32_t& crc = entries_.back().crc;
+  crc = static_cast<std::uint32_t>(
+      crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
   file_.append(bytes);
 }
 

@@ -15,9 +15,6 @@
 
 namespace cairn::interop {
 
-/// The CRC-32 of ZIP (reflected 0x04C11DB7) of more bytes; begin with 0.
-std::uint32_t crc32(std::uint32_t crc, std::span<const std::byte> bytes) noexcept;
-
 /// Numbers up to here stand in the header itself.
 struct ZipLimits {
   std::uint64_t bytes = 0xFFFFFFFE;

@@ -220,6 +220,8 @@ PackFile::PackFile(io::File file, const Superblock& superblock)
 
 void PackFile::create(const std::filesystem::path& path, const Superblock& superblock) {
   const PackFile pack(io::File::create(path), superblock);
+  // Deletions must go on a full disk, where a slot that was never written would find no room.
+  pack.file_.reserve(0, kSlotOffsets.back() + kSlotBytes);
   for (std::size_t copy = 0; copy < kSuperblockOffsets.size(); ++copy) {
     pack.rewrite_superblock(copy);
   }

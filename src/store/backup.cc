@@ -350,16 +350,17 @@ class Backup {
   BackupReport report_;
 };
 
-/// Errors: invalid_argument when the file is, or lies as, the pack of a store.
+/// Errors: invalid_argument when the file is the pack of this store, or lies in any.
 void require_no_store(const StorePaths& paths, const std::filesystem::path& file) {
   const auto id = io::file_id(file);
   const bool is_ours = id && id == io::file_id(paths.pack);
-  const bool is_a_store =
-      file.filename() == paths.pack.filename() &&
+  const bool lies_in_one =
       io::path_kind(StorePaths(file.parent_path()).catalog) != io::PathKind::kAbsent;
-  if (!is_ours && !is_a_store) return;
+  if (!is_ours && !lies_in_one) return;
   throw Error(ErrorCode::kInvalidArgument,
-              "this is the pack of a store; a backup is a file of its own", {.path = file});
+              is_ours ? "this is the pack of the store; a backup is a file of its own"
+                      : "this lies in a store, among its own files; choose another place",
+              {.path = file});
 }
 
 void require_kind(const pack::PackFile& to, const format::Uuid& uuid) {
@@ -419,6 +420,10 @@ BackupReport back_up(const StorePaths& paths, const pack::PackFile& from,
                 {.path = file});
   }
   const bool is_new = kind == io::PathKind::kAbsent;
+  const std::filesystem::path directory = file.parent_path();
+  if (!directory.empty() && io::path_kind(directory) == io::PathKind::kAbsent) {
+    throw Error(ErrorCode::kNotFound, "there is no such directory", {.path = directory});
+  }
   Backup backup(from, catalog, options);
   if (!is_new) {
     const auto access = options.dry_run ? io::File::Access::kRead : io::File::Access::kReadWrite;

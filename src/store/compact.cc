@@ -60,11 +60,16 @@ CompactReport Writer::compact(const CompactOptions& options) {
   } else {
     report.oldest_reader_pid = reader->pid;
   }
-  for (const pack::FreeExtent& hole : free_space_.reusable_extents()) {
+  const auto holes = free_space_.reusable_extents();
+  Progress progress;
+  for (const pack::FreeExtent& hole : holes) progress.total_bytes += hole.bytes;
+  for (const pack::FreeExtent& hole : holes) {
     if (!file.punch(hole.offset, hole.bytes)) {
       report.can_punch = false;
       break;
     }
+    progress.done_bytes += hole.bytes;
+    if (options.progress) options.progress(progress);
   }
   report.pack_bytes = file.bytes();
   report.allocated_bytes = file.allocated_bytes();

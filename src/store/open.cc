@@ -45,7 +45,7 @@ bool a_rebuild_helps(const Error& error) {
 /// The nearest ancestor that exists, to ask about its file system.
 std::filesystem::path existing_ancestor(std::filesystem::path path) {
   path = std::filesystem::absolute(path);
-  while (io::path_kind(path) == PathKind::kAbsent && path.has_relative_path()) {
+  while (!io::file_id(path) && path.has_relative_path()) {  // a link to nothing is nothing
     path = path.parent_path();
   }
   return path;
@@ -155,11 +155,10 @@ class Opening {
 
   std::shared_ptr<StoreHandle> open_for_writing() {
     if (io::on_read_only_file_system(existing_ancestor(paths_.directory))) {
-      throw Error(
-          ErrorCode::kIo,
-          "the directory is on a read-only file system, so nothing can be saved there; "
-          "choose another, or open the store with read_only and assume_no_writer to read it",
-          {.path = paths_.directory, .system_errno = EROFS});
+      throw Error(ErrorCode::kIo,
+                  "the directory is on a read-only file system, so nothing can be saved there; "
+                  "choose another, or only read the store, with `assume_no_writer`",
+                  {.path = paths_.directory, .system_errno = EROFS});
     }
     if (options_.create && io::path_kind(paths_.directory) == PathKind::kAbsent) {
       make_directories(paths_.directory);

@@ -202,12 +202,18 @@ TEST_F(BackupCommand, LeavesOutACompressedChunkThatIsDamaged) {
 }
 
 TEST_F(BackupCommand, RefusesWhatIsNoBackupOfThisStore) {
+  expect_failure(1, "there is no such directory: " + (dir_ / "absent").native(),
+                 {"backup", store_, dir_ / "absent/file"});
   const std::string pack = store_ + "/pack";
   const Bytes before = read_file(pack);
-  expect_failure(1, "the pack of a store", {"backup", store_, pack});
+  expect_failure(1, "the pack of the store", {"backup", store_, pack});
+  std::filesystem::create_hard_link(pack, dir_ / "link");
+  expect_failure(1, "the pack of the store", {"backup", store_, dir_ / "link"});
+  expect_failure(1, "lies in a store", {"backup", store_, store_ + "/backup"});
   EXPECT_EQ(read_file(pack), before);
   expect_failure(1, "a backup is a file", {"backup", store_, dir_.path()});
   done({"import", dir_ / "other", safetensors()});
+  expect_failure(1, "lies in a store", {"backup", store_, dir_ / "other/pack"});
   done({"backup", dir_ / "other", file_});
   expect_failure(1, "another store", {"backup", store_, file_});
   write_text(dir_ / "letter", "no pack");

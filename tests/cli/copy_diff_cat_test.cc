@@ -43,28 +43,10 @@ class TwoStates : public ToolTest {
 /// A run that prints a line now and then.
 class Following {
  public:
-  explicit Following(std::vector<std::string> words) {
-    int ends[2] = {-1, -1};
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
-    words.insert(words.begin(), CAIRN_TOOL_PATH);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    child_ = ::fork();
-    if (child_ == 0) {
-      ::dup2(ends[1], 1);
-      ::execv(CAIRN_TOOL_PATH, argv.data());
-      ::_exit(127);
-    }
-    ::close(ends[1]);
-    output_ = ::fdopen(ends[0], "r");
-  }
+  explicit Following(std::vector<std::string> words) : Following(std::move(words), pipe()) {}
   Following(const Following&) = delete;
   Following& operator=(const Following&) = delete;
-  ~Following() {
-    ::kill(child_, SIGKILL);
-    std::fclose(output_);
-  }
+  ~Following() { std::fclose(output_); }
 
   nlohmann::ordered_json line() {
     std::string text;
@@ -72,16 +54,24 @@ class Following {
     return nlohmann::ordered_json::parse(text);
   }
   int stop(int signal) {
-    ::kill(child_, signal);
-    int status = 0;
-    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    child_.signal(signal);
+    return child_.wait();
   }
 
  private:
-  pid_t child_ = -1;
-  std::FILE* output_ = nullptr;
+  static std::pair<int, int> pipe() {
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
+    return {ends[0], ends[1]};
+  }
+  Following(std::vector<std::string> words, std::pair<int, int> ends)
+      : child_(std::move(words), {.out = ends.second, .err = 2}),
+        output_(::fdopen(ends.first, "r")) {
+    ::close(ends.second);
+  }
+
+  Child child_;
+  std::FILE* output_;
 };
 
 using Diff = TwoStates;
@@ -171,6 +161,15 @@ TEST_F(Cp, MakesACompressedCopy) {
 TEST_F(Cp, WorksWhileTheSourceIsInUse) {
   const Store job(store_);
   done({"cp", store_, other_});
+  EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 2U);
+}
+
+TEST_F(Cp, ReadsAStoreWhoseReadersCannotRegister) {
+  std::filesystem::permissions(
+      store_, std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  done({"cp", store_, other_, "--assume-no-writer"});
+  done({"cp", store_, other_, "--assume-no-writer", "--dry-run"});
+  std::filesystem::permissions(store_, std::filesystem::perms::owner_all);
   EXPECT_EQ(done({"ls", other_, "--json"}).json().size(), 2U);
 }
 

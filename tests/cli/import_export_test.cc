@@ -120,6 +120,23 @@ TEST_F(Import, CreatesNoStoreForWhatItCannotSave) {
   EXPECT_FALSE(std::filesystem::exists(store_));
 }
 
+TEST_F(Import, CountsNoMoreNewBytesThanTheTensorsHave) {
+  // Two small tensors lie in one chunk, aligned.
+  const std::string file =
+      write_text(dir_ / "two.safetensors",
+                 safetensors_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                   R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                                   "xy"));
+  EXPECT_NE(done({"import", store_, file}).out.find("2 tensors, 2 B, of which 2 B new"),
+            std::string::npos);
+}
+
+TEST_F(Import, RefusesALinkToNothing) {
+  std::filesystem::create_symlink("nowhere", store_);
+  expect_failure(1, "a store is a directory, and this is none", {"import", store_, safetensors()});
+  expect_failure(1, "a store is a directory, and this is none", {"ls", store_});
+}
+
 TEST_F(Import, RefusesADirectoryThatIsNoStore) {
   std::filesystem::create_directory(store_);
   write_text(std::filesystem::path(store_) / "thesis.tex", "x");

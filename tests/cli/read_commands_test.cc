@@ -32,6 +32,13 @@ TEST_F(Ls, PrintsATable) {
   }
 }
 
+TEST_F(Ls, PrintsNamesAloneAsTextOnly) {
+  import({"--name", "a"});
+  import({"--name", "b"});
+  EXPECT_EQ(done({"ls", store_, "--names"}).out, "b\na\n");
+  expect_failure(2, "--names", {"ls", store_, "--names", "--json"});
+}
+
 TEST_F(Ls, PrintsAnEmptyListForAnEmptyStore) {
   import({"--name", "a"});
   done({"rm", store_, "a"});

@@ -3,7 +3,7 @@
 
 A block begins with ```console. In it, "$ " begins a command, "> " goes on with it, and everything else is
 what it prints on standard output and standard error together. What differs from run to run is compared by
-its form only (VARIABLE below). Every command of the tool must appear.
+its form only (VARIABLE below). Every command of the tool must appear. ~/cairn is this source tree.
 
   run_tour.py --tool build/bin/cairn docs/tour.md            compares; exit code 1 if anything differs
   run_tour.py --tool build/bin/cairn --update docs/tour.md   writes what was printed into the page
@@ -74,10 +74,10 @@ def parse(text):
 class Shell:
     MARK = "\x1e"
 
-    def __init__(self, tool, directory):
+    def __init__(self, tool, directory, home):
         environment = {
             "PATH": f"{tool.parent}:{os.environ['PATH']}",
-            "HOME": directory,
+            "HOME": home,
             "LC_ALL": "C.UTF-8",
         }
         for name, value in os.environ.items():
@@ -122,8 +122,9 @@ def main():
     parts = parse(options.page.read_text())
     steps = [part for part in parts if isinstance(part, Step)]
     problems = []
-    with tempfile.TemporaryDirectory() as directory:
-        shell = Shell(options.tool, directory)
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as home:
+        os.symlink(pathlib.Path(__file__).resolve().parents[2], f"{home}/cairn")
+        shell = Shell(options.tool, directory, home)
         for step in steps:
             printed = shell.run(step.command)
             is_free = FREE_OUTPUT.search(step.command[0])

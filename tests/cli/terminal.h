@@ -1,15 +1,16 @@
 // The tool as people see it: on a terminal.
 #pragma once
 
-#include <cerrno>
-#include <csignal>
+#include "cli/child.h"
+
+#include <cstdint>
 #include <cstdlib>
-#include <fcntl.h>
+#include <fstream>
+#include <poll.h>
 #include <pty.h>
+#include <sched.h>
 #include <stdexcept>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <vector>
 
 namespace cairn::testing {
@@ -18,50 +19,66 @@ namespace cairn::testing {
 class OnATerminal {
  public:
   explicit OnATerminal(std::vector<std::string> words, bool stdout_too = false,
-                       unsigned short columns = 80) {
-    int slave = -1;
-    const winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
-    if (::openpty(&master_, &slave, nullptr, nullptr, &size) != 0) {
-      throw std::runtime_error("cannot open a terminal");
-    }
-    words.insert(words.begin(), CAIRN_TOOL_PATH);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    child_ = ::fork();
-    if (child_ == 0) {
-      ::setenv("TERM", "xterm", 1);
-      ::dup2(stdout_too ? slave : ::open("/dev/null", O_WRONLY), 1);
-      ::dup2(slave, 2);
-      ::execv(CAIRN_TOOL_PATH, argv.data());
-      ::_exit(127);
-    }
-    ::close(slave);
+                       unsigned short columns = 80, const char* kind = "xterm")
+      : ends_(columns),
+        child_((::setenv("TERM", kind, 1), std::move(words)),
+               {.out = stdout_too ? ends_.tool.number() : Child::kDevNull,
+                .err = ends_.tool.number()}) {
+    ends_.tool.close();
   }
-  OnATerminal(const OnATerminal&) = delete;
-  OnATerminal& operator=(const OnATerminal&) = delete;
-  ~OnATerminal() { ::close(master_); }
 
   /// Everything up to the tool's end.
   std::string rest() {
     std::string all;
     char buffer[4096];
-    for (ssize_t got = 0; (got = ::read(master_, buffer, sizeof buffer)) > 0;) {
+    for (ssize_t got = 0; (got = ::read(ends_.ours.number(), buffer, sizeof buffer)) > 0;) {
       all.append(buffer, static_cast<std::size_t>(got));
     }
     return all;
   }
-  void signal(int number) { ::kill(child_, number); }
-  int wait() {
-    int status = 0;
-    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
+  void signal(int number) { child_.signal(number); }
+  int wait() { return child_.wait(); }
+
+  /// Stops the tool for longer than a second when it has read so many bytes: what it does then
+  /// takes long on any machine. False when it was done before.
+  bool hold_after_reading(std::uint64_t bytes) {
+    while (bytes_read() < bytes) {
+      if (child_.has_ended()) return false;
+      ::sched_yield();
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    child_.signal(SIGSTOP);
+    ::poll(nullptr, 0, 1100);
+    child_.signal(SIGCONT);
+    return true;
   }
 
  private:
-  int master_ = -1;
-  pid_t child_ = -1;
+  struct Ends {
+    explicit Ends(unsigned short columns) : Ends(open(columns)) {}
+    explicit Ends(std::pair<int, int> both) : ours(both.first), tool(both.second) {}
+    static std::pair<int, int> open(unsigned short columns) {
+      const winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
+      int ours = -1;
+      int tool = -1;
+      if (::openpty(&ours, &tool, nullptr, nullptr, &size) != 0) {
+        throw std::runtime_error("cannot open a terminal");
+      }
+      return {ours, tool};
+    }
+    Descriptor ours;
+    Descriptor tool;
+  };
+
+  std::uint64_t bytes_read() const {
+    std::ifstream counts("/proc/" + std::to_string(child_.id()) + "/io");
+    std::string name;
+    std::uint64_t bytes = 0;
+    counts >> name >> bytes;  // "rchar: N"
+    return counts ? bytes : 0;
+  }
+
+  Ends ends_;
+  Child child_;
 };
 
 }  // namespace cairn::testing

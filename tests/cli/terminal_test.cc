@@ -2,7 +2,11 @@
 #include "cli/terminal.h"
 
 #include "cli/tool.h"
+#include "support/states.h"
 
+#include <cairn/store.h>
+
+#include <functional>
 #include <poll.h>
 #include <random>
 #include <sched.h>
@@ -40,6 +44,52 @@ TEST_F(Progress, IsNotShownWithJsonOrQuietOrWithoutATerminal) {
     EXPECT_EQ(tool.wait(), 0);
   }
   EXPECT_EQ(done(scrub_).err, "");
+}
+
+// Commands whose pace no option sets are held in the middle. They may be done before that; then
+// they are tried again.
+class ProgressOfReading : public ToolTest {
+ protected:
+  static constexpr std::size_t kBytes = 48'000'000;
+
+  void save(const std::string& directory, const StoreOptions& options = {}) {
+    Store store(directory, options);
+    store.save(model({tensor("w", pattern(1, kBytes))}), {.name = "a"});
+  }
+  static std::string shown_when_held(
+      const std::vector<std::string>& words, const std::function<void()>& prepare = [] {}) {
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      prepare();
+      OnATerminal tool(words);
+      const bool held = tool.hold_after_reading(kBytes / 4);
+      const std::string shown = tool.rest();
+      EXPECT_EQ(tool.wait(), 0) << shown;
+      if (held && !shown.empty()) return shown;
+    }
+    return "";
+  }
+  static void expect_progress(const std::string& shown, const std::string& doing) {
+    EXPECT_NE(shown.find(doing + "  "), std::string::npos) << shown;
+    EXPECT_NE(shown.find(" of 45.8 MiB"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("/s"), std::string::npos) << shown;
+    EXPECT_NE(shown.find(" left"), std::string::npos) << shown;
+    EXPECT_TRUE(shown.ends_with("\r\033[K")) << shown;
+  }
+};
+
+TEST_F(ProgressOfReading, IsShownByADiffThatHasToRead) {
+  save(store_);
+  const std::string other = dir_ / "other";
+  save(other, {.chunk_bytes = 65'536});
+  expect_progress(shown_when_held({"diff", store_, "a", "a", "--with", other}), "comparing");
+}
+
+TEST_F(ProgressOfReading, IsShownByACompactThatCompresses) {
+  const auto anew = [&] {
+    std::filesystem::remove_all(store_);
+    save(store_);
+  };
+  expect_progress(shown_when_held({"compact", store_, "--compress"}, anew), "compacting");
 }
 
 using Terminal = ToolTest;

@@ -1,27 +1,23 @@
 // Runs the tool as users do: a process with arguments, an exit code and two streams.
 #pragma once
 
+#include "cli/child.h"
 #include "interop/safetensors_file.h"
 #include "support/scratch.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <spawn.h>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
-
-extern char** environ;
 
 namespace cairn::testing {
 
@@ -43,38 +39,22 @@ class ToolTest : public ::testing::Test {
   ToolResult cairn(const std::vector<std::string>& arguments, Stdout out = Stdout::kCaptured) {
     const std::string out_path = dir_ / ".stdout";
     const std::string err_path = dir_ / ".stderr";
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    constexpr int kWrite = O_WRONLY | O_CREAT | O_TRUNC;
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    int broken_pipe[2] = {-1, -1};
-    if (out == Stdout::kClosed) {
-      posix_spawn_file_actions_addclose(&actions, 1);
-    } else if (out == Stdout::kBrokenPipe) {
-      if (::pipe2(broken_pipe, O_CLOEXEC) != 0) throw std::runtime_error("cannot make a pipe");
-      ::close(broken_pipe[0]);
-      posix_spawn_file_actions_adddup2(&actions, broken_pipe[1], 1);
-    } else {
-      const char* path = out == Stdout::kFullDisk ? "/dev/full" : out_path.c_str();
-      posix_spawn_file_actions_addopen(&actions, 1, path, kWrite, 0600);
+    const auto open_to_write = [](const char* path) {
+      return ::open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    };
+    const Descriptor err(open_to_write(err_path.c_str()));
+    std::optional<Descriptor> to;
+    if (out == Stdout::kBrokenPipe) {
+      int ends[2] = {-1, -1};
+      if (::pipe(ends) != 0) throw std::runtime_error("cannot make a pipe");
+      ::close(ends[0]);
+      to.emplace(ends[1]);
+    } else if (out != Stdout::kClosed) {
+      to.emplace(open_to_write(out == Stdout::kFullDisk ? "/dev/full" : out_path.c_str()));
     }
-    posix_spawn_file_actions_addopen(&actions, 2, err_path.c_str(), kWrite, 0600);
-
-    std::vector<std::string> words = {CAIRN_TOOL_PATH};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    pid_t child = 0;
-    const int problem =
-        ::posix_spawn(&child, CAIRN_TOOL_PATH, &actions, nullptr, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (out == Stdout::kBrokenPipe) ::close(broken_pipe[1]);
-    if (problem != 0) throw std::runtime_error("cannot start " CAIRN_TOOL_PATH);
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return {.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+    Child child(arguments, {.out = to ? to->number() : Child::kClosed, .err = err.number()});
+    const int code = child.wait();
+    return {.code = code,
             .out = out == Stdout::kCaptured ? read_text(out_path) : "",
             .err = read_text(err_path)};
   }

@@ -88,6 +88,10 @@ TEST_F(Usage, TakesOptionsOfEveryCommandBeforeItToo) {
   EXPECT_EQ(done({"--json", "--wait", "1", "ls", store_}).json().size(), 1U);
 }
 
+TEST_F(Usage, HelpOfHelpIsTheOverview) {
+  EXPECT_EQ(done({"help", "help"}).out, done({"--help"}).out);
+}
+
 TEST_F(Usage, TakesWordsAfterTwoDashesAsTheyAre) {
   expect_failure(1, "--json", {"ls", "--", "--json"});
 }

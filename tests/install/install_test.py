@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 PRIVATE_HEADERS = re.compile(
-    r'#\s*include\s*("|<(lmdb|flatbuffers|xxh|fmt|nlohmann|CLI|base/|io/|format/|pack/|catalog/|store/))')
+    r'#\s*include\s*("|<(lmdb|flatbuffers|xxh|zstd|zlib|fmt|nlohmann|CLI|base/|io/|format/|pack/|catalog/|store/))')
 
 
 class Failure(Exception):

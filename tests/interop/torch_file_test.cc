@@ -1,5 +1,5 @@
 // Files of torch.save. Those in tests/interop/torch_files were written by Python; make.py beside
-// them says what is in them.
+// them says what is in them, and state.txt is what dump.py, without torch, finds there.
 
 #include "base/little_endian.h"
 #include "interop/export_file.h"
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <numeric>
 #include <span>
 
@@ -25,6 +26,8 @@ namespace {
 using testing::Bytes;
 using testing::error_of;
 using testing::ScratchDirectory;
+
+constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 std::filesystem::path fixture(const std::string& name) {
   return std::filesystem::path(CAIRN_SOURCE_DIR) / "tests/interop/torch_files" / name;
@@ -77,6 +80,27 @@ TEST_P(TorchFile, BringsTensorsOfEveryType) {
   expect<std::int64_t>("tensors.scalar", DType::kI64, {}, {7});
   expect<float>("tensors.empty", DType::kF32, {0, 3}, {});
   expect<float>("tensors.parameter", DType::kF32, {1}, {5});
+}
+
+TEST_P(TorchFile, BringsWhatPythonsOwnPickleFindsAndNothingElse) {
+  std::map<std::string, std::string> lines;
+  for (const TensorInput& input : state_.tensors) {
+    std::string& line = lines[input.key];
+    line = input.key + " " + std::string(to_string(input.dtype)) + " [";
+    for (std::size_t i = 0; i < input.shape.size(); ++i) {
+      line += (i == 0 ? "" : ",") + std::to_string(input.shape[i]);
+    }
+    line += "]";
+    const Bytes bytes = bytes_of(input);
+    if (!bytes.empty()) line += " ";
+    for (const std::byte byte : bytes) {
+      line += kHexDigits[std::to_integer<std::size_t>(byte >> 4)];
+      line += kHexDigits[std::to_integer<std::size_t>(byte & std::byte{15})];
+    }
+  }
+  std::string all;
+  for (const auto& [key, line] : lines) all += line + "\n";
+  EXPECT_EQ(all, testing::read_text(fixture("state.txt")));
 }
 
 TEST_P(TorchFile, BringsViewsOfASharedStorage) {

@@ -32,6 +32,7 @@ EXTERNAL = [
     (re.compile(r"^flatbuffers/"), "FlatBuffers", ["src"]),
     (re.compile(r"^xxh(ash|3)\.h$|^xxh_"), "xxHash", ["src"]),
     (re.compile(r"^z(std|std_errors|dict)\.h$"), "zstd", ["src/codec"]),
+    (re.compile(r"^zlib\.h$"), "zlib", ["src/interop"]),
     (re.compile(r"^fmt/"), "fmt", ["src"]),
     (re.compile(r"^nlohmann/"), "nlohmann-json", ["src/interop", "src/cli"]),
     (re.compile(r"^CLI/"), "CLI11", ["src/cli", "examples"]),

@@ -74,6 +74,23 @@ TEST_F(Compact, MakesHolesBelowWhatIsLive) {
   expect_whole({2});
 }
 
+TEST_F(Compact, TellsHowMuchItHasGivenBack) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) save(seed);
+  for (const char* name : {"1", "3", "5"}) remove(store_->find_by_name(name)->id);
+  std::vector<Progress> told;
+  const CompactReport report =
+      store_->compact({.progress = [&](const Progress& progress) { told.push_back(progress); }});
+  if (!report.can_punch) GTEST_SKIP() << "this file system makes no holes";
+  ASSERT_GE(told.size(), 3U);
+  for (std::size_t i = 1; i < told.size(); ++i) {
+    EXPECT_GT(told[i].done_bytes, told[i - 1].done_bytes);
+  }
+  for (const Progress& progress : told) {
+    EXPECT_EQ(progress.total_bytes, told.back().done_bytes);
+  }
+  EXPECT_GE(told.back().done_bytes, 3 * kState);
+}
+
 TEST_F(Compact, ChangesNothingThatIsLiveAndSavingGoesOn) {
   save(1);
   remove(save(2));

@@ -19,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -235,6 +236,27 @@ TEST_F(Compressed, CompactCompressesWhatIsStored) {
   store = Store(scratch_ / "another");  // closes it
   std::filesystem::remove(path() / "catalog.mdb");
   expect_whole(Store(path()));
+}
+
+TEST_F(Compressed, CompactTellsHowMuchItHasReadAndThenGivenBack) {
+  Store(path()).save(state(1));
+  Store store = open();
+  const std::uint64_t plain = store.chunk_stats().plain_bytes;
+  std::mutex mutex;
+  std::set<std::uint64_t> done;  // of the first total; threads may overtake one another
+  std::vector<Progress> afterwards;
+  store.compact({.compress = true, .progress = [&](const Progress& progress) {
+                   const std::lock_guard lock(mutex);
+                   if (progress.total_bytes == plain) {
+                     done.insert(progress.done_bytes);
+                   } else {
+                     afterwards.push_back(progress);
+                   }
+                 }});
+  EXPECT_EQ(done.size(), store.stat().chunks);
+  EXPECT_EQ(*done.rbegin(), plain);
+  ASSERT_FALSE(afterwards.empty());
+  EXPECT_EQ(afterwards.back().done_bytes, afterwards.back().total_bytes);
 }
 
 TEST_F(Compressed, CompactLeavesDamagedChunksToBeHealed) {

@@ -197,7 +197,7 @@ TEST_F(Failures, SaysWhatToDoAboutAReadOnlyFileSystem) {
   const Error error = error_of([&] { Store store(path()); });
   EXPECT_EQ(error.code(), ErrorCode::kIo);
   EXPECT_EQ(error.system_errno(), EROFS);
-  EXPECT_NE(std::string(error.what()).find("assume_no_writer"), std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("`assume_no_writer`"), std::string::npos);
   const Store reader(path(), {.read_only = true, .assume_no_writer = true});
   EXPECT_TRUE(reader.checkpoints().empty());
 }

@@ -1,5 +1,7 @@
 // What saves cost in space: what is stored once, what comes back, and when.
 
+#include "format/layout.h"
+#include "io/file.h"
 #include "support/scratch.h"
 #include "support/states.h"
 
@@ -131,6 +133,14 @@ TEST_F(Space, AReaderHoldsBackWhatItReads) {
   const std::uint64_t before = pack_bytes();
   store_.save(model_of(10, 10, 100'000));
   EXPECT_EQ(pack_bytes(), before);
+}
+
+// A disk that is full after the first save has no page for a slot that a deletion writes.
+TEST_F(Space, EverySlotHasItsRoomFromTheBeginning) {
+  const auto pack = io::File::open(scratch_ / "store/pack", io::File::Access::kReadWrite);
+  const std::uint64_t before = pack.allocated_bytes();
+  pack.reserve(0, format::kSlotOffsets.back() + format::kSlotBytes);
+  EXPECT_EQ(pack.allocated_bytes(), before);
 }
 
 TEST_F(Space, TellsWhatADeletionWouldFree) {
