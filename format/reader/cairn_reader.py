@@ -16,6 +16,8 @@ superblock unless it is told `rescue=True`.
 """
 
 import base64
+import bisect
+import itertools
 import json
 import os
 import struct
@@ -123,10 +125,24 @@ def degroup(data, plain_bytes):
     return bytes(plain)
 
 
+def frame_bytes(group):
+    """How long the frame of Zstandard is that a group begins with (RFC 8878, 3.1.1)."""
+    at = zstandard.frame_header_size(group)
+    last = False
+    while not last:
+        header = int.from_bytes(group[at : at + 3], "little")
+        check(at + 3 <= len(group), "a group's frame is cut short")
+        last, kind, length = header & 1, header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == 1 else length)  # 1: one byte, repeated
+    return at + 4 * zstandard.get_frame_parameters(group).has_checksum
+
+
 def decompress(decompressor, group, count):
     try:
+        check(group[:4] == b"\x28\xB5\x2F\xFD", "a group is no frame of Zstandard")
         # A frame may say that it holds more than there is memory for: its word is looked at first.
         check(zstandard.frame_content_size(group) == count, "a group of another length")
+        check(frame_bytes(group) == len(group), "a group is not one frame")
         plain = decompressor.decompress(group, max_output_size=count)
     except zstandard.ZstdError as error:
         damaged(f"a group does not decode: {error}")
@@ -395,7 +411,7 @@ class Tensor:
         product = 1
         for dimension in shape:
             product *= dimension or 1
-        check(product * bits <= 8 * (2**63 - 1), f"tensor {name!r} is too long")
+        check(product * (bits if bits % 8 else bits // 8) < 2**63, f"tensor {name!r} is too long")
         total = 0 if 0 in shape else product * bits
         check(total % 8 == 0, f"tensor {name!r} does not fill whole bytes")
         self.bytes = total // 8
@@ -459,6 +475,7 @@ class Index:
             last_end = offset + places[offset].stored_bytes
 
     def check_tensors(self):
+        ends = [0, *itertools.accumulate(chunk.plain_bytes for chunk in self.chunks)]
         used = [0] * (len(self.chunks) + 1)
         touches, tensors = 0, 0
         for recoverable in self.recoverables:
@@ -468,7 +485,7 @@ class Index:
                     check(tensor.first_chunk == 0 and tensor.offset_in_chunk == 0,
                           "an empty tensor refers to a chunk")
                     continue
-                last = self.last_chunk(tensor)
+                last = self.last_chunk(tensor, ends)
                 used[tensor.first_chunk] += 1
                 used[last + 1] -= 1
                 touches += last + 1 - tensor.first_chunk
@@ -478,17 +495,15 @@ class Index:
             users += used[i]
             check(users > 0, f"chunk {i} belongs to no tensor")
 
-    def last_chunk(self, tensor):
+    def last_chunk(self, tensor, ends):
+        """`ends` are those of the chunks' plain bytes, counted from 0 through all of them."""
         first = tensor.first_chunk
         check(first < len(self.chunks), f"tensor {tensor.key!r} refers to no chunk")
         check(tensor.offset_in_chunk < self.chunks[first].plain_bytes,
               f"tensor {tensor.key!r} begins behind its first chunk")
-        left = tensor.offset_in_chunk + tensor.bytes
-        for i in range(first, len(self.chunks)):
-            left -= self.chunks[i].plain_bytes
-            if left <= 0:
-                return i
-        damaged(f"tensor {tensor.key!r} runs beyond the last chunk")
+        end = ends[first] + tensor.offset_in_chunk + tensor.bytes
+        check(end <= ends[-1], f"tensor {tensor.key!r} runs beyond the last chunk")
+        return bisect.bisect_left(ends, end) - 1
 
 
 class RootEntry:

@@ -214,6 +214,15 @@ Block take_block(Input& in, Layout layout, std::size_t block_bytes) {
   return block;
 }
 
+/// What a group may be stored as: not frames of the formats before RFC 8878, which libzstd decodes
+/// as well, nor skippable ones, nor several.
+bool is_one_frame(std::span<const std::byte> stored, std::size_t content_bytes) {
+  return stored.size() >= sizeof(std::uint32_t) &&
+         base::load_le<std::uint32_t>(stored, 0) == ZSTD_MAGICNUMBER &&
+         ZSTD_getFrameContentSize(stored.data(), stored.size()) == content_bytes &&
+         ZSTD_findFrameCompressedSize(stored.data(), stored.size()) == stored.size();
+}
+
 void decode_block(const Block& block, Layout layout, std::span<std::byte> out) {
   const std::size_t count = out.size() / layout.width;
   std::array<const std::byte*, 8> groups{};
@@ -221,6 +230,7 @@ void decode_block(const Block& block, Layout layout, std::span<std::byte> out) {
     const auto stored = block.groups[k];
     groups[k] = stored.data();
     if (stored.size() == count) continue;
+    if (!is_one_frame(stored, count)) fail("a group is no frame of its length");
     std::byte* group = groups_of_this_thread() + k * count;
     const std::size_t got =
         ZSTD_decompressDCtx(decompressor(), group, count, stored.data(), stored.size());
