@@ -1,6 +1,6 @@
-// Makes seeds for the fuzz targets from real stores:
+// Makes seeds for the fuzz targets from real stores and from the golden vectors:
 //
-//   seeds DIRECTORY      writes DIRECTORY/NAME/seed-N for each target
+//   seeds DIRECTORY VECTORS      writes DIRECTORY/NAME/seed-N for each target
 #include "base/digest.h"
 #include "base/little_endian.h"
 #include "catalog/catalog.h"
@@ -19,6 +19,7 @@
 
 #include <cairn/store.h>
 
+#include <fstream>
 #include <limits>
 #include <map>
 #include <random>
@@ -306,11 +307,39 @@ void add_compressed_chunks(Seeds& seeds) {
   add(DType::kU8, 40, [&](std::size_t) { return random(); });
 }
 
+// What most scripts do with a pack: load, verify, save, repair, save, salvage.
+const Bytes kPackScript = {std::byte{1}, std::byte{3},  std::byte{9}, std::byte{1},
+                           std::byte{0}, std::byte{10}, std::byte{0}, std::byte{3},
+                           std::byte{9}, std::byte{1},  std::byte{0}, std::byte{11}};
+
+// Each row of the vectors' table: file, kind, ...
+void add_vectors(const std::filesystem::path& directory, Seeds& seeds) {
+  static const std::map<std::string, std::string> kTargets = {
+      {"superblock", "superblock"}, {"slot", "slot"},   {"index-record", "record"},
+      {"root-record", "record"},    {"index", "index"}, {"root", "root"},
+      {"summary", "values"},        {"chunk", "codec"}, {"pack", "pack"}};
+  constexpr std::uint32_t kPlainBytes = codec::kBlockBytes + 6;  // of every vector of a chunk
+  std::ifstream table(directory / "table.tsv");
+  std::string line;
+  std::getline(table, line);  // headings
+  while (std::getline(table, line)) {
+    const std::size_t tab = line.find('\t');
+    const std::string kind = line.substr(tab + 1, line.find('\t', tab + 1) - tab - 1);
+    Bytes bytes = fuzz::read_file(directory / line.substr(0, tab));
+    if (kind == "pack") bytes = fuzz::compress({kPackScript, bytes});
+    if (kind == "chunk") {
+      bytes.insert(bytes.begin(), sizeof(kPlainBytes), std::byte{0});
+      base::store_le(std::span(bytes), 0, kPlainBytes);
+    }
+    seeds.add(kTargets.at(kind), bytes);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: seeds DIRECTORY\n");
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: seeds DIRECTORY VECTORS\n");
     return 2;
   }
   Seeds seeds(argv[1]);
@@ -335,5 +364,6 @@ int main(int argc, char** argv) {
   add_calls(seeds);
   make_compressed(scratch.path() / "compressed");
   take_store(scratch.path() / "compressed", seeds);
+  add_vectors(argv[2], seeds);
   return 0;
 }

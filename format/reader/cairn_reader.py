@@ -7,13 +7,17 @@
 
 CKPT is a name, or an id; TENSOR is RECOVERABLE/KEY. Needs the package `xxhash` (Debian:
 python3-xxhash), for compressed chunks also `zstandard` (Debian: python3-zstandard), and nothing
-else: no catalog, no FlatBuffers, nothing of Cairn. Notes go to stderr.
+else: no catalog, no FlatBuffers, nothing of Cairn. Notes go to stderr. A pack that has lost both
+superblocks is read by what is left of it, with a note.
 Exit codes: 0 done, 1 error, 2 usage, 3 damage, 4 no such checkpoint or tensor.
 
-The module is a library, too: `Pack(path).checkpoints()`.
+The module is a library, too: `Pack(path).checkpoints()`. It refuses a pack without a good
+superblock unless it is told `rescue=True`.
 """
 
 import base64
+import bisect
+import itertools
 import json
 import os
 import struct
@@ -122,12 +126,25 @@ def degroup(data, plain_bytes):
     return bytes(plain)
 
 
+def frame_bytes(group):
+    """How long the frame of Zstandard is that a group begins with (RFC 8878, 3.1.1)."""
+    at = zstandard.frame_header_size(group)
+    last = False
+    while not last:
+        header = int.from_bytes(group[at : at + 3], "little")
+        check(at + 3 <= len(group), "a group's frame is cut short")
+        last, kind, length = header & 1, header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == 1 else length)  # 1: one byte, repeated
+    return at + 4 * zstandard.get_frame_parameters(group).has_checksum
+
+
 def decompress(decompressor, group, count):
     try:
+        check(group[:4] == FRAME_MAGIC, "a group is no frame of Zstandard")
         # A frame may say that it holds more than there is memory for: its word is looked at first.
-        check(group[:4] == FRAME_MAGIC and zstandard.frame_content_size(group) == count,
-              "a group that is not one frame of its length")
-        plain = decompressor.decompress(group, max_output_size=count, allow_extra_data=False)
+        check(zstandard.frame_content_size(group) == count, "a group of another length")
+        check(frame_bytes(group) == len(group), "a group is not one frame")
+        plain = decompressor.decompress(group, max_output_size=count)
     except zstandard.ZstdError as error:
         damaged(f"a group does not decode: {error}")
     check(len(plain) == count, "a group does not decode to its length")
@@ -395,7 +412,7 @@ class Tensor:
         product = 1
         for dimension in shape:
             product *= dimension or 1
-        check(product * bits <= 8 * (2**63 - 1), f"tensor {name!r} is too long")
+        check(product * (bits if bits % 8 else bits // 8) < 2**63, f"tensor {name!r} is too long")
         total = 0 if 0 in shape else product * bits
         check(total % 8 == 0, f"tensor {name!r} does not fill whole bytes")
         self.bytes = total // 8
@@ -459,6 +476,7 @@ class Index:
             last_end = offset + places[offset].stored_bytes
 
     def check_tensors(self):
+        ends = [0, *itertools.accumulate(chunk.plain_bytes for chunk in self.chunks)]
         used = [0] * (len(self.chunks) + 1)
         touches, tensors = 0, 0
         for recoverable in self.recoverables:
@@ -468,7 +486,7 @@ class Index:
                     check(tensor.first_chunk == 0 and tensor.offset_in_chunk == 0,
                           "an empty tensor refers to a chunk")
                     continue
-                last = self.last_chunk(tensor)
+                last = self.last_chunk(tensor, ends)
                 used[tensor.first_chunk] += 1
                 used[last + 1] -= 1
                 touches += last + 1 - tensor.first_chunk
@@ -478,17 +496,15 @@ class Index:
             users += used[i]
             check(users > 0, f"chunk {i} belongs to no tensor")
 
-    def last_chunk(self, tensor):
+    def last_chunk(self, tensor, ends):
+        """`ends` are those of the chunks' plain bytes, counted from 0 through all of them."""
         first = tensor.first_chunk
         check(first < len(self.chunks), f"tensor {tensor.key!r} refers to no chunk")
         check(tensor.offset_in_chunk < self.chunks[first].plain_bytes,
               f"tensor {tensor.key!r} begins behind its first chunk")
-        left = tensor.offset_in_chunk + tensor.bytes
-        for i in range(first, len(self.chunks)):
-            left -= self.chunks[i].plain_bytes
-            if left <= 0:
-                return i
-        damaged(f"tensor {tensor.key!r} runs beyond the last chunk")
+        end = ends[first] + tensor.offset_in_chunk + tensor.bytes
+        check(end <= ends[-1], f"tensor {tensor.key!r} runs beyond the last chunk")
+        return bisect.bisect_left(ends, end) - 1
 
 
 class RootEntry:
@@ -509,7 +525,6 @@ class Root:
         check(self.sequence > 0 and self.parent_sequence < self.sequence, "a root's sequences")
         check(self.parent_digest is not None, "a root has no digest of its parent")
         check(self.parent_sequence > 0 or self.parent_digest == bytes(16), "a digest of no parent")
-        self.digest = digest_of(data)
         fields = table.structs(4, "<QQQQ16sHHI", 8)
         names, at = table.bytes(5), 0
         self.entries = []
@@ -560,6 +575,15 @@ class Slot:
         self.copies = [(first, root_bytes), (second, root_bytes)]
 
 
+class Candidate:
+    """A root that may be the newest, or why it cannot be read."""
+
+    def __init__(self, sequence, parent_sequence, parent_digest, digest, end, root=None):
+        self.sequence, self.digest, self.end, self.root = sequence, digest, end, root
+        self.parent_sequence, self.parent_digest = parent_sequence, parent_digest
+        self.error = None
+
+
 class Checkpoint:
     def __init__(self, pack, index, entry=None):
         self.pack, self.index = pack, index
@@ -599,11 +623,20 @@ class Checkpoint:
 
 
 class Pack:
-    def __init__(self, path, note=lambda text: None):
+    def __init__(self, path, note=lambda text: None, rescue=False):
         self.file = open(path, "rb")
         self.file_bytes = os.fstat(self.file.fileno()).st_size
         self.note = note
-        self.uuid = self.read_superblock()
+        try:
+            self.uuid = self.read_superblock()
+        except PackError as error:
+            if not rescue or error.code == "unsupported_version":
+                raise
+            self.uuid = self.uuid_of_parts()
+            if self.uuid is None:
+                raise
+            note(f"neither superblock is good ({error}), so the store's identity is that of its slots "
+                 "and records")
 
     def read(self, offset, count):
         self.file.seek(offset)
@@ -640,6 +673,26 @@ class Pack:
             check(reserved == 0 and data[80:4080] == bytes(4000), "a reserved byte is not zero")
         return uuid
 
+    def uuid_of_parts(self):
+        """The UUID that most slots carry, or, without a slot, most records; None without either."""
+        votes = {}
+        for number in range(4):
+            data = self.read(8192 * (number + 1), 512)
+            try:
+                Slot(data, data[16:32], number)
+            except PackError:
+                continue
+            votes[data[16:32]] = votes.get(data[16:32], 0) + 1
+        if not votes:
+            for offset in self.record_offsets():
+                uuid = self.read(offset + 16, 16)
+                try:
+                    self.record_header(offset, uuid)
+                except PackError:
+                    continue
+                votes[uuid] = votes.get(uuid, 0) + 1
+        return min(votes, key=lambda uuid: (-votes[uuid], uuid), default=None)
+
     def slots(self):
         """Those that decode, newest first."""
         found = []
@@ -653,8 +706,8 @@ class Pack:
                 self.note(f"slot {number} is absent: {error}")
         return sorted(found, key=lambda slot: -slot.sequence)
 
-    def record_header(self, offset):
-        """Type, sequence, length and digest of the payload."""
+    def record_header(self, offset, store=None):
+        """Type, sequence, length and digest of the payload of a record of this store."""
         data = self.read(offset, RECORD_HEADER_BYTES)
         if len(data) < RECORD_HEADER_BYTES:
             raise PackError("truncated", "a record's header is cut short", offset)
@@ -664,7 +717,8 @@ class Pack:
          reserved) = struct.unpack_from("<II16sQQQ16s40s", data, 8)
         if version > VERSION:
             raise PackError("unsupported_version", f"record version {version}", offset)
-        check(version > 0 and uuid == self.uuid and own_offset == offset, "a foreign record", offset)
+        check(version > 0 and uuid == (store or self.uuid) and own_offset == offset,
+              "a foreign record", offset)
         check(kind in (INDEX, ROOT) and sequence > 0, "a record's type or sequence", offset)
         check(1 <= payload_bytes <= MAX_PAYLOAD_BYTES, "a payload's length", offset)
         check(reserved == bytes(40), "a reserved byte of a record is not zero", offset)
@@ -740,31 +794,38 @@ class Pack:
         return True
 
     def candidates(self):
-        """(root, end of data), newest first; and whether they come from slots."""
+        """What may be the newest root, newest first; and whether slots told of it."""
         found = []
         for slot in self.slots():
+            found.append(Candidate(slot.sequence, slot.parent_sequence, slot.parent_digest,
+                                   slot.root_digest, slot.data_end))
             try:
-                found.append((self.root_of(slot), slot.data_end))
+                found[-1].root = self.root_of(slot)
             except PackError as error:
-                self.note(f"the root of commit {slot.sequence} cannot be read: {error}")
-        if found:
+                found[-1].error = error
+        if any(candidate.root for candidate in found):
             return found, True
-        end, by_digest = round_up(self.file_bytes), {}
+        end, found = round_up(self.file_bytes), {}
         for offset, payload_bytes, payload_digest in self.scan(ROOT):
             try:
                 payload = self.record(offset, RECORD_HEADER_BYTES + payload_bytes, ROOT,
                                       payload_digest)
                 root = Root(payload, end)
                 self.check_sequence(offset, root.sequence)
-                by_digest[payload_digest] = root
+                found[payload_digest] = Candidate(root.sequence, root.parent_sequence,
+                                                  root.parent_digest, payload_digest, end, root)
             except PackError:
                 continue
-        return [(r, end) for r in sorted(by_digest.values(), key=lambda r: -r.sequence)], False
+        return sorted(found.values(), key=lambda c: (c.sequence, c.digest), reverse=True), False
+
+    def record_offsets(self):
+        """Where a record may stand."""
+        for offset in range(DATA_BEGIN, self.file_bytes, ALIGNMENT):
+            if self.read(offset, 8) == b"\x89CNREC\r\n":
+                yield offset
 
     def scan(self, kind):
-        for offset in range(DATA_BEGIN, self.file_bytes, ALIGNMENT):
-            if self.read(offset, 8) != b"\x89CNREC\r\n":
-                continue
+        for offset in self.record_offsets():
             try:
                 found_kind, _, payload_bytes, payload_digest = self.record_header(offset)
             except PackError:
@@ -776,27 +837,26 @@ class Pack:
         """(root, end of data), or None."""
         candidates, from_slots = self.candidates()
 
-        def parent_of(root):
-            if not from_slots:
-                return None
-            for other, _ in candidates:
-                if (other.sequence, other.digest) == (root.parent_sequence, root.parent_digest):
+        def parent_of(child):
+            for other in candidates:
+                if (other.sequence, other.digest) == (child.parent_sequence, child.parent_digest):
                     return other
             return None
 
-        trusted = 2  # the newest, then its parent: the others need every chunk
-        wanted = candidates[0][0] if candidates else None
-        for root, end in candidates:
-            parent = parent_of(root) if trusted > 0 and root is wanted else None
-            problem = self.problem_of(root, end, parent)
+        # The newest and its parent stand on what was committed before them; the others on nothing.
+        trusted = candidates[:1] if from_slots else []
+        trusted += filter(None, map(parent_of, trusted))
+        for candidate in trusted + [c for c in candidates if c not in trusted]:
+            parent = parent_of(candidate) if candidate in trusted else None
+            problem = candidate.error or self.problem_of(candidate.root, candidate.end,
+                                                         parent and parent.root)
             if problem is None:
-                return root, end
-            self.note(f"commit {root.sequence} was passed over: {problem}")
-            if root is wanted:
-                wanted, trusted = parent_of(root), trusted - 1
-        if candidates:
-            self.note(f"commit {candidates[0][0].sequence} was taken although it is not whole")
-            return candidates[0]
+                return candidate.root, candidate.end
+            self.note(f"commit {candidate.sequence} was passed over: {problem}")
+        for candidate in candidates:
+            if candidate.root:
+                self.note(f"commit {candidate.sequence} was taken although it is not whole")
+                return candidate.root, candidate.end
         return None
 
     def checkpoints(self):
@@ -848,7 +908,7 @@ def main(words):
         return 2
     notes = []
     try:
-        pack = Pack(words[1], notes.append)
+        pack = Pack(words[1], notes.append, rescue=True)
         checkpoints = pack.checkpoints()
         for text in notes:
             print(f"note: {text}", file=sys.stderr)

@@ -214,15 +214,13 @@ Block take_block(Input& in, Layout layout, std::size_t block_bytes) {
   return block;
 }
 
-/// Errors: damaged, unless a group is one frame that says that it holds `count` bytes. The library
-/// takes several as well, and frames of its versions before 1.0, by other decoders.
-void require_frame(std::span<const std::byte> group, std::size_t count) {
-  const bool is_frame = group.size() >= sizeof(std::uint32_t) &&
-                        base::load_le<std::uint32_t>(group, 0) == ZSTD_MAGICNUMBER &&
-                        ZSTD_findFrameCompressedSize(group.data(), group.size()) == group.size();
-  if (!is_frame || ZSTD_getFrameContentSize(group.data(), group.size()) != count) {
-    fail("a group is not one frame of its length");
-  }
+/// What a group may be stored as: not frames of the formats before RFC 8878, which libzstd decodes
+/// as well, nor skippable ones, nor several.
+bool is_one_frame(std::span<const std::byte> stored, std::size_t content_bytes) {
+  return stored.size() >= sizeof(std::uint32_t) &&
+         base::load_le<std::uint32_t>(stored, 0) == ZSTD_MAGICNUMBER &&
+         ZSTD_getFrameContentSize(stored.data(), stored.size()) == content_bytes &&
+         ZSTD_findFrameCompressedSize(stored.data(), stored.size()) == stored.size();
 }
 
 void decode_block(const Block& block, Layout layout, std::span<std::byte> out) {
@@ -232,7 +230,7 @@ void decode_block(const Block& block, Layout layout, std::span<std::byte> out) {
     const auto stored = block.groups[k];
     groups[k] = stored.data();
     if (stored.size() == count) continue;
-    require_frame(stored, count);
+    if (!is_one_frame(stored, count)) fail("a group is no frame of its length");
     std::byte* group = groups_of_this_thread() + k * count;
     const std::size_t got =
         ZSTD_decompressDCtx(decompressor(), group, count, stored.data(), stored.size());

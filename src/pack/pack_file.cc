@@ -312,7 +312,8 @@ PackFile PackFile::open_to_rescue(const std::filesystem::path& path, io::File::A
   }
 }
 
-// A tensor of several chunks is cut into pieces of the chunk size.
+// A tensor of several chunks is cut into pieces of the chunk size; another program's may be cut
+// otherwise.
 std::uint64_t PackFile::chunk_bytes_of_indexes() const {
   std::uint64_t largest = kDefaultChunkBytes;
   const std::uint64_t end = round_up(file_.bytes(), kAlignment);
@@ -324,7 +325,8 @@ std::uint64_t PackFile::chunk_bytes_of_indexes() const {
           const auto bytes = *format::tensor_bytes(tensor.dtype, tensor.shape);
           if (bytes == 0) continue;
           const std::uint64_t piece = index.chunks[tensor.first_chunk].plain_bytes;
-          if (bytes >= format::kSmallTensorBytes && piece < bytes) return piece;
+          const bool may_be_chunk_size = piece % kAlignment == 0 && piece >= format::kMinChunkBytes;
+          if (piece < bytes && may_be_chunk_size) return piece;
           largest = std::max(largest, round_up(piece, kAlignment));
         }
       }

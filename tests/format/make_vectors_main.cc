@@ -100,6 +100,11 @@ void add_superblocks(Vectors& vectors) {
   changed("chunk-bytes-0", 74, 0, "a chunk size of 0");
   changed("chunk-bytes-high", 75, 8, "a chunk size of more than 67108864");
   changed("reserved-68", 68, 1, "the reserved byte behind the alignment");
+  changed("hash-0", 20, 0, "hash algorithm 0");
+  vectors.invalid("superblock", "zeros", Bytes(kSuperblockBytes), "nothing but zeros");
+  vectors.invalid("superblock", "empty", {}, "no byte at all");
+  vectors.invalid("superblock", "short-magic", Bytes(bytes.begin(), bytes.begin() + 10),
+                  "10 bytes of superblock-text-mode");
 }
 
 Slot slot() {
@@ -131,6 +136,8 @@ void add_slots(Vectors& vectors) {
   changed("reserved", 200, 1, "a reserved byte");
   changed("magic", 0, 0x88, "another magic");
   changed("version-2", 8, 2, "slot version 2");
+  changed("version-0", 8, 0, "slot version 0");
+  changed("end-high", 95, 0x80, "an end of data of more than 2^63 - 4096");
   changed("sequence-0", 32, 0, "sequence 0");
   changed("second-unaligned", 72, 1, "the second root is not at a multiple of 4096");
   changed("low", 66, 0x01, "the first root is before 131072");
@@ -138,6 +145,15 @@ void add_slots(Vectors& vectors) {
   changed("end-unaligned", 88, 1, "the end of data is no multiple of 4096");
   changed("second-low", 74, 0x01, "the second root is before 131072");
   changed("root-bytes-high", 87, 1, "a length of the root that overflows");
+  Slot longest = slot();
+  longest.root.first.bytes = longest.root.second.bytes = kRecordHeaderBytes + kMaxPayloadBytes;
+  longest.root.second.offset = std::uint64_t{1} << 32;
+  longest.data_end = std::uint64_t{1} << 33;
+  const Bytes longest_root = encode_slot(longest, vectors_uuid());
+  vectors.valid("slot", "longest-root", longest_root, "a root of 2147418240 bytes");
+  vectors.invalid("slot", "root-bytes-max", with_byte(longest_root, 80, 0x81, kSlotBytes),
+                  "a root of 2147418241 bytes");
+  vectors.invalid("slot", "cut", Bytes(good.begin(), good.end() - 1), "a byte is missing");
   Slot orphan = slot();
   orphan.parent_sequence = 0;
   orphan.parent_digest = {};
@@ -429,6 +445,19 @@ void add_index_limits(Vectors& vectors) {
     i.chunks.push_back(
         fb::Chunk(copy_digest<fb::Digest>(some_digest(digest)), offset, 64, 64, 0, 0));
   };
+  // Elements of 4 bits, and none of them: the product counts bits.
+  const auto no_elements = [](std::int64_t dimension) {
+    return [dimension](RawIndex& i) {
+      i.recoverables[0].tensors[0] = fb::Tensor(4, 24, 2, 0, 0, 0);
+      i.recoverables[0].dims.insert(i.recoverables[0].dims.begin(), {0, dimension});
+      i.recoverables[0].dims.erase(i.recoverables[0].dims.begin() + 2);
+    };
+  };
+  RawIndex largest(small_index());
+  no_elements((std::int64_t{1} << 61) - 1)(largest);
+  vectors.valid("index", "largest-empty", largest.payload(),
+                "a tensor f4 of 0 times 2^61 - 1 elements");
+  raw("overflow-bits", no_elements(std::int64_t{1} << 61), "a tensor f4 of 0 times 2^61 elements");
   raw(
       "same-offset", [&](RawIndex& i) { two_chunks(i, 131072, 1); },
       "two chunks of one offset and other digests");
@@ -439,6 +468,69 @@ void add_index_limits(Vectors& vectors) {
         two_chunks(i, 139264, 131072);
       },
       "one chunk at two offsets");
+}
+
+/// Where the parts of a payload lie: its root table, the table's vtable, and its fields.
+class Places {
+ public:
+  explicit Places(const Bytes& payload) : payload_(payload) {}
+  std::size_t table() const { return base::load_le<std::uint32_t>(payload_, 0); }
+  std::size_t vtable() const {
+    return table() - static_cast<std::size_t>(base::load_le<std::int32_t>(payload_, table()));
+  }
+  std::size_t entry(std::size_t field) const { return vtable() + 4 + 2 * field; }
+  std::size_t field(std::size_t field) const {
+    return table() + base::load_le<std::uint16_t>(payload_, entry(field));
+  }
+  /// What an offset in a field leads to.
+  std::size_t target(std::size_t of) const {
+    return field(of) + base::load_le<std::uint32_t>(payload_, field(of));
+  }
+
+ private:
+  const Bytes& payload_;
+};
+
+// FlatBuffers that are none.
+void add_flatbuffers(Vectors& vectors) {
+  const Bytes good = encode_index(small_index());
+  const Places at(good);
+  constexpr std::size_t kId = 0;
+  constexpr std::size_t kName = 2;
+  constexpr std::size_t kRecoverables = 5;
+  constexpr std::size_t kChunks = 6;
+  const auto changed = [&](const char* name, std::size_t offset, auto value, const char* what) {
+    Bytes bytes = good;
+    base::store_le(std::span(bytes), offset, value);
+    vectors.invalid("index", name, bytes, what);
+  };
+  vectors.invalid("index", "short", Bytes(good.begin(), good.begin() + 15), "15 bytes");
+  vectors.invalid("index", "no-bytes", {}, "no byte at all");
+  changed("table-unaligned", 0, static_cast<std::uint32_t>(at.table() + 2),
+          "a root table at no multiple of 4");
+  changed("table-outside", 0, static_cast<std::uint32_t>(good.size()),
+          "a root table behind the payload");
+  changed("vtable-outside", at.table(), static_cast<std::int32_t>(at.table() + 2),
+          "a vtable before the payload");
+  changed("vtable-odd", at.vtable(), std::uint16_t{11}, "a vtable of 11 bytes");
+  changed("vtable-long", at.vtable(), std::uint16_t{0xFFFE}, "a vtable that leaves the payload");
+  changed("field-outside", at.entry(kId), std::uint16_t{0xFFF8}, "a field outside of the payload");
+  changed("field-unaligned", at.entry(kId),
+          static_cast<std::uint16_t>(at.field(kId) + 4 - at.table()), "a u64 at no multiple of 8");
+  changed("field-offset-0", at.field(kName), std::uint32_t{0}, "an offset of 0");
+  changed("field-offset-high", at.field(kName), std::uint32_t{0x80000000}, "an offset of 2^31");
+  changed("field-offset-outside", at.field(kName), std::uint32_t{0x7FFFFFFC},
+          "an offset that leaves the payload");
+  changed("string-long", at.target(kName), std::uint32_t{0x7FFFFFFF},
+          "a string that leaves the payload");
+  changed("string-end", at.target(kName) + 4 + 7, std::uint8_t{'x'},
+          "a string without a zero behind it");
+  changed("vector-long", at.target(kChunks), std::uint32_t{0x10000000},
+          "a vector that leaves the payload");
+  changed("vector-overflow", at.target(kChunks), std::uint32_t{0x05555556},
+          "a vector whose length overflows 32 bits");
+  changed("vector-of-tables-long", at.target(kRecoverables), std::uint32_t{0x3FFFFFFF},
+          "a vector of tables that leaves the payload");
 }
 
 // Names, keys and what a reader of this version does not know.
@@ -567,6 +659,9 @@ void add_values(Vectors& vectors) {
       "a surrogate in a string");
   add("value-key-utf8", index_with_value(plain(fb::ValueKind::Int, 1, 0), "\xFF"),
       "a key that is no UTF-8");
+  add("value-key-65536",
+      index_with_value(plain(fb::ValueKind::Int, 1, 0), std::string(65536, 'k'), 65536),
+      "a key of 65536 bytes");
   add("value-keys-left", index_with_value(plain(fb::ValueKind::Int, 1, 0), "kk"),
       "a byte of no key");
   add("value-keys-short", index_with_value(plain(fb::ValueKind::Int, 1, 0), "k", 2),
@@ -700,6 +795,24 @@ void add_roots(Vectors& vectors) {
   raw(
       "name-utf8", [](RawRoot& r) { r.names[0] = '\xFF'; }, "a name that is no UTF-8");
   raw(
+      "index-bytes-max",
+      [](RawRoot& r) {
+        r.entries[0] = RawRoot::entry(3, 4, 135168, kRecordHeaderBytes + kMaxPayloadBytes + 1);
+      },
+      "an index of 2147418241 bytes");
+  raw(
+      "index-overflow",
+      [](RawRoot& r) { r.entries[0] = RawRoot::entry(3, 4, ~std::uint64_t{0} - 4095, 8192); },
+      "an index whose end overflows 64 bits");
+  raw(
+      "next-id-0",
+      [](RawRoot& r) {
+        r.entries.clear();
+        r.names.clear();
+        r.next_id = 0;
+      },
+      "no checkpoint, and a next_id of 0");
+  raw(
       "reserved",
       [](RawRoot& r) {
         r.entries[0] = {3, 4, 135168, 300, copy_digest<fb::Digest>(some_digest(3)), 7, 0, 1};
@@ -715,6 +828,127 @@ void add_summaries(Vectors& vectors) {
   vectors.invalid("summary", "order",
                   finish(builder, fb::CreateSummary(builder, 0, 0, names), "CNSM"),
                   "recoverables that descend");
+  const auto with_name = [](const std::string& name, std::uint64_t tensors) {
+    flatbuffers::FlatBufferBuilder other;
+    const auto list = other.CreateVectorOfStrings(std::vector{name});
+    return finish(other, fb::CreateSummary(other, 0, 0, list, tensors), "CNSM");
+  };
+  vectors.valid("summary", "most-tensors", with_name("model", 16777216), "16777216 tensors");
+  vectors.invalid("summary", "tensors", with_name("model", 16777217), "16777217 tensors");
+  vectors.invalid("summary", "name", with_name("a/b", 1), "a recoverable's name with a slash");
+  vectors.invalid("summary", "identifier", encode_index(empty_index()), "an index");
+}
+
+// ---- compressed chunks ------------------------------------------------------------------------
+
+/// A frame of Zstandard, by hand: one block that repeats a byte.
+Bytes frame(std::uint32_t count, std::uint8_t byte, std::uint32_t says_count) {
+  // A single segment whose content size, less 256, stands in two bytes.
+  Bytes bytes = {std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD},
+                 std::byte{0x60}};
+  bytes.resize(11);
+  base::store_le(std::span(bytes), 5, static_cast<std::uint16_t>(says_count - 256));
+  const std::uint32_t block = count << 3 | 1U << 1 | 1U;  // repeated, and the last
+  for (std::size_t i = 0; i < 3; ++i) bytes[7 + i] = static_cast<std::byte>(block >> (8 * i));
+  bytes[10] = static_cast<std::byte>(byte);
+  return bytes;
+}
+Bytes frame(std::uint32_t count, std::uint8_t byte) {
+  return frame(count, byte, count);
+}
+
+Bytes operator+(Bytes a, const Bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// kVectorsPlainBytes plain bytes in groups of 4, everything open to change: a block of 65536
+/// elements, then one of 1 element and 2 bytes.
+struct RawCompressed {
+  Bytes header = {std::byte{4}, std::byte{1}, {}, {}, {}, {}, {}, {}};
+  std::vector<Bytes> groups = {frame(65536, 1), frame(65536, 2), frame(65536, 3), frame(65536, 4)};
+  Bytes last = Bytes(4, std::byte{5}) + Bytes(2, std::byte{6});
+
+  Bytes stored() const {
+    Bytes bytes = header;
+    for (const Bytes& group : groups) bytes = bytes + length(group.size());
+    for (const Bytes& group : groups) bytes = bytes + group;
+    for (std::size_t i = 0; i < groups.size(); ++i) bytes = bytes + length(1);
+    bytes = bytes + last + Bytes(kDigestBytes);
+    seal(bytes);
+    return bytes;
+  }
+  static Bytes length(std::size_t length) {
+    Bytes bytes(4);
+    base::store_le(std::span(bytes), 0, static_cast<std::uint32_t>(length));
+    return bytes;
+  }
+};
+
+void add_chunks(Vectors& vectors) {
+  const Bytes good = RawCompressed().stored();
+  vectors.valid("chunk", "rotated", good, "width 4, rotated; each group one repeated byte");
+  vectors.valid("chunk", "followed", good + Bytes(5), "the same, and five zeros");
+  RawCompressed wide;  // the second block is shorter than an element
+  wide.header = {std::byte{8}, {}, {}, {}, {}, {}, {}, {}};
+  wide.groups = std::vector<Bytes>(8, frame(32768, 7));
+  Bytes bytes = wide.header;
+  for (const Bytes& group : wide.groups) bytes = bytes + RawCompressed::length(group.size());
+  for (const Bytes& group : wide.groups) bytes = bytes + group;
+  bytes = bytes + Bytes(32) + Bytes(6, std::byte{8}) + Bytes(kDigestBytes);
+  seal(bytes);
+  vectors.valid("chunk", "wide", bytes, "width 8; a second block without any element");
+
+  const auto raw = [&](const char* name, const std::function<void(RawCompressed&)>& change,
+                       const char* what) {
+    RawCompressed changed;
+    change(changed);
+    vectors.invalid("chunk", name, changed.stored(), what);
+  };
+  const auto header = [&](const char* name, std::size_t at, std::uint8_t value, const char* what) {
+    raw(
+        name, [=](RawCompressed& c) { c.header[at] = static_cast<std::byte>(value); }, what);
+  };
+  const auto group = [&](const char* name, const Bytes& stored, const char* what) {
+    raw(
+        name, [&](RawCompressed& c) { c.groups[1] = stored; }, what);
+  };
+  header("width-0", 0, 0, "width 0");
+  header("width-3", 0, 3, "width 3");
+  header("width-16", 0, 16, "width 16");
+  header("rotated-2", 1, 2, "rotated is 2");
+  header("reserved", 7, 1, "a reserved byte");
+  vectors.invalid("chunk", "header-cut", Bytes(good.begin(), good.begin() + 7), "7 bytes");
+  vectors.invalid("chunk", "digest-cut", Bytes(good.begin(), good.end() - 1),
+                  "a byte of the digest is missing");
+  vectors.invalid("chunk", "digest", with_bit_flipped(good, 8 * 30), "a bit is flipped");
+  vectors.invalid("chunk", "followed", good + Bytes(4) + Bytes(1, std::byte{1}),
+                  "what follows is not zero");
+  group("group-long", Bytes(65537), "a group of 65537 bytes for 65536");
+  group("group-empty", {}, "a group of no bytes");
+  group("frame-magic", Bytes(1, std::byte{0x27}) + Bytes(10), "no frame of Zstandard");
+  Bytes cut = frame(65536, 2);
+  cut.pop_back();
+  group("frame-cut", cut, "a frame without its last byte");
+  group("frame-followed", frame(65536, 2) + Bytes(1), "a byte behind a frame");
+  group("two-frames", frame(32768, 2) + frame(32768, 2), "two frames");
+  group("frame-size", frame(65535, 2, 65535), "a frame of 65535 bytes for 65536");
+  group("frame-short", frame(65535, 2, 65536), "a frame that holds a byte less than it says");
+  group("frame-long", frame(65537, 2, 65536), "a frame that holds a byte more than it says");
+  // 50 2A 4D 18, a length of 3 in four bytes, and three bytes that mean nothing.
+  Bytes skippable = Bytes(11);
+  base::store_le(std::span(skippable), 0, 0x184D2A50U);
+  base::store_le(std::span(skippable), 4, 3U);
+  group("skippable", skippable + frame(65536, 2), "a skippable frame in front");
+  Bytes windowed = frame(65536, 2);  // a window of 128 KiB instead of the content size
+  windowed[4] = std::byte{0};
+  windowed[5] = std::byte{0x38};
+  windowed.erase(windowed.begin() + 6);
+  group("frame-without-size", windowed, "a frame that does not say how long its content is");
+  Bytes dictionary = frame(65536, 2);
+  dictionary[4] = std::byte{0x61};
+  dictionary.insert(dictionary.begin() + 5, std::byte{7});
+  group("frame-dictionary", dictionary, "a frame that needs dictionary 7");
 }
 
 // ---- packs ------------------------------------------------------------------------------------
@@ -843,6 +1077,15 @@ void add_packs(Vectors& vectors, const std::filesystem::path& directory) {
                 "the first superblock is damaged, the second good");
   vectors.valid("pack", "first-root", with_bit_flipped(good, 8 * (kFirstRootAt + 130)),
                 "the first copy of the root is damaged, the second good");
+  const auto newer = [&](Bytes pack, std::size_t at) {
+    base::store_le(std::span(pack), at + 16, 2U);
+    seal(std::span(pack).subspan(at, kSuperblockBytes));
+    return pack;
+  };
+  vectors.invalid("pack", "newer", newer(good, 0),
+                  "the first superblock is of version 2, the second of version 1");
+  vectors.invalid("pack", "newer-second", newer(with_bit_flipped(good, 8 * 30), 65536),
+                  "the first superblock is damaged, the second of version 2");
   vectors.invalid("pack", "superblocks", with_bit_flipped(with_bit_flipped(good, 8 * 30), 524528),
                   "both superblocks are damaged");
   vectors.invalid(
@@ -909,6 +1152,8 @@ int main(int argc, char** argv) {
   add_values(vectors);
   add_roots(vectors);
   add_summaries(vectors);
+  add_flatbuffers(vectors);
+  add_chunks(vectors);
   add_packs(vectors, argv[1]);
   vectors.write_table();
   return 0;

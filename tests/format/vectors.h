@@ -1,6 +1,7 @@
 // How a golden vector of format/vectors is decoded, and what comes of it.
 #pragma once
 
+#include "codec/grouped.h"
 #include "format/index.h"
 #include "format/record.h"
 #include "format/root.h"
@@ -28,7 +29,8 @@ inline Uuid vectors_uuid() {
   for (std::size_t i = 0; i < uuid.size(); ++i) uuid[i] = static_cast<std::byte>(i);
   return uuid;
 }
-inline constexpr std::uint64_t kVectorsEnd = std::uint64_t{1} << 32;  // the end of data
+inline constexpr std::uint64_t kVectorsEnd = std::uint64_t{1} << 32;       // the end of data
+inline constexpr std::size_t kVectorsPlainBytes = codec::kBlockBytes + 6;  // of compressed chunks
 
 /// "ok", or the code of the error; and its offset, or "-".
 struct VectorOutcome {
@@ -70,6 +72,10 @@ inline VectorOutcome decode_vector(std::string_view kind, std::span<const std::b
     if (kind == "index") decode_index(bytes, kVectorsEnd);
     if (kind == "root") decode_root(bytes, kVectorsEnd);
     if (kind == "summary") decode_summary(bytes);
+    if (kind == "chunk") {
+      std::vector<std::byte> plain(kVectorsPlainBytes);
+      codec::decode(bytes, plain);
+    }
     if (kind == "pack") read_everything(path);
     return {};
   } catch (const Error& error) {

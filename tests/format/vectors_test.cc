@@ -73,7 +73,7 @@ TEST(Vectors, AllStandInTheTable) {
 TEST(Vectors, OfVersion1NeverChange) {
   const std::string list = read_text(kDirectory / "frozen-1.tsv");
   EXPECT_EQ(base::xxh3_128(std::as_bytes(std::span(list))).to_hex(),
-            "bb1b5e11776f9929fa332a6028b2ede5");
+            "3b4767d3fc7364d3cbdfe7289e39ae59");
   std::set<std::string> rows;
   for (const Row& row : table()) {
     rows.insert(row.file + "\t" + row.kind + "\t" + row.outcome + "\t" + row.offset + "\t" +
@@ -84,7 +84,7 @@ TEST(Vectors, OfVersion1NeverChange) {
   std::getline(lines, line);  // headings
   std::size_t count = 0;
   for (; std::getline(lines, line); ++count) EXPECT_TRUE(rows.contains(line)) << line;
-  EXPECT_GT(count, 160U);
+  EXPECT_GT(count, 230U);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ import cairn_reader as reader  # noqa: E402
 
 UUID = bytes(range(16))
 END = 2**32
+PLAIN_BYTES = 262150
 
 
 class Part(reader.Pack):
@@ -63,6 +64,8 @@ def decode(kind, path):
         reader.Index(data, END)
     elif kind == "root":
         reader.Root(data, END)
+    elif kind == "chunk":
+        reader.degroup(data, PLAIN_BYTES)
     elif kind == "pack":
         read_everything(path)
     else:

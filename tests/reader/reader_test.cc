@@ -5,8 +5,11 @@
 #include "base/little_endian.h"
 #include "format/raw_index.h"
 #include "format/vectors.h"
+#include "pack/pack_file.h"
 #include "support/scratch.h"
 #include "support/states.h"
+
+#include <cairn/salvage.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -219,6 +222,54 @@ class Reader : public ::testing::Test {
     EXPECT_EQ(listed.find('\n'), names.empty() ? std::string::npos : listed.size() - 1);
   }
 
+  /// What the reader finds is what `cairn salvage` takes over, but for ids and sequences.
+  void expect_what_salvage_finds(std::size_t checkpoints) {
+    const std::filesystem::path out = scratch_ / "salvaged";
+    std::filesystem::remove_all(out);
+    salvage(pack_, out);
+    const Store store(out, {.read_only = true});
+    EXPECT_EQ(store.checkpoints().size(), checkpoints);
+    for (const CheckpointInfo& info : store.checkpoints()) {
+      const Checkpoint checkpoint = store.open(info.id);
+      json expected = json_of(checkpoint);
+      json shown = json::parse(read({"show", pack_, info.name}));
+      for (json* of : {&expected, &shown}) {
+        of->erase("id");
+        of->erase("sequence");
+      }
+      EXPECT_EQ(shown, expected);
+      for (const auto& [name, bytes] : contents(checkpoint)) {
+        const std::string got = read({"extract", pack_, info.name, name});
+        const auto got_bytes = std::as_bytes(std::span(got));
+        EXPECT_TRUE(std::equal(got_bytes.begin(), got_bytes.end(), bytes.begin(), bytes.end()))
+            << name;
+      }
+    }
+    const std::string listed = read({"ls", pack_});
+    EXPECT_EQ(std::count(listed.begin(), listed.end(), '\n'),
+              static_cast<std::ptrdiff_t>(checkpoints))
+        << listed;
+  }
+
+  /// Zeros where the parts begin.
+  void destroy(std::span<const std::uint64_t> offsets, std::size_t bytes) {
+    Bytes file = read_file(pack_);
+    for (const std::uint64_t offset : offsets) {
+      std::fill_n(file.begin() + static_cast<std::ptrdiff_t>(offset), bytes, std::byte{0});
+    }
+    write_file(pack_, file);
+  }
+  void destroy_superblocks() { destroy(format::kSuperblockOffsets, format::kSuperblockBytes); }
+  void destroy_slots() { destroy(format::kSlotOffsets, format::kSlotBytes); }
+  void destroy_roots() {
+    const Bytes file = read_file(pack_);
+    std::vector<std::uint64_t> roots;
+    for (std::size_t at = format::kDataBegin; at < file.size(); at += format::kAlignment) {
+      if (file[at] == std::byte{0x89} && file[at + 12] == std::byte{2}) roots.push_back(at);
+    }
+    destroy(roots, 8);
+  }
+
   std::string python_;
   ScratchDirectory scratch_;
   std::filesystem::path directory_ = scratch_ / "store";
@@ -309,16 +360,84 @@ TEST_F(Reader, AgreesOnAnEmptyStore) {
 
 TEST_F(Reader, ScansWhenNoSlotIsLeft) {
   Store(directory_).save(model_of(1, 2, 1000), {.name = "one"});
-  for (const std::uint64_t at : {8192, 16384, 24576, 32768}) flip_byte(pack_, at);
+  destroy_slots();
   EXPECT_NE(read({"ls", pack_}).find("\tone\t"), std::string::npos);
-  // Nor any root: what is left is an index.
-  Bytes bytes = read_file(pack_);
-  for (std::size_t at = 131072; at < bytes.size(); at += 4096) {
-    if (bytes[at] == std::byte{0x89} && bytes[at + 12] == std::byte{2}) bytes[at] = std::byte{0};
-  }
-  write_file(pack_, bytes);
+  destroy_roots();  // what is left is an index
   EXPECT_NE(read({"ls", pack_}).find("\tone\t"), std::string::npos);
   EXPECT_NE(notes().find("may have been deleted"), std::string::npos);
+}
+
+TEST_F(Reader, FindsWhatSalvageFindsWhenBothSuperblocksAreLost) {
+  // A tensor that holds another store: its slots and records do not stand where they say.
+  Store(scratch_ / "other").save(model_of(9, 2, 5000), {.name = "foreign"});
+  const Bytes other = read_file(scratch_ / "other" / "pack");
+  {
+    Store store(directory_, {.chunk_bytes = 65'536, .compression = Compression::kZstd});
+    for (std::uint64_t i = 1; i <= 5; ++i) {
+      store.save(model_of(i, 3, 30'000), {.name = "c" + std::to_string(i)});
+    }
+    store.save(model({tensor("large", coarse_pattern(6, 300'000)), tensor("pack", other)}),
+               {.meta = {{"loss", 0.25}}, .name = "large"});
+    const std::uint64_t gone = 2;
+    const std::uint64_t pinned = 4;
+    store.remove({&gone, 1});
+    store.set_pinned({&pinned, 1}, true);
+  }
+  destroy_superblocks();
+  expect_what_salvage_finds(5);
+  EXPECT_NE(notes().find("neither superblock is good"), std::string::npos);
+  destroy_slots();
+  expect_what_salvage_finds(5);
+  destroy_roots();
+  expect_what_salvage_finds(6);  // that which was removed is found, too
+  destroy({{131072}}, std::filesystem::file_size(pack_) - 131072);
+  EXPECT_EQ(error_of([&] { salvage(pack_, scratch_ / "none"); }).code(), ErrorCode::kDamaged);
+  read({"ls", pack_}, 3);
+}
+
+TEST_F(Reader, BelievesTheUuidThatMostSlotsCarryAsSalvageDoes) {
+  {
+    Store store(directory_);
+    for (std::uint64_t i = 1; i <= 5; ++i)
+      store.save(model_of(i, 1, 1000), {.name = "c", .replace = true});
+  }
+  const auto pack = pack::PackFile::open(pack_, io::File::Access::kReadWrite);
+  const auto table = pack.read_slots();
+  const auto give_away = [&](std::size_t number) {  // to the store whose UUID is the least
+    pack.file().write(format::kSlotOffsets[number],
+                      format::encode_slot(table.slots[number].value(), format::Uuid{}));
+  };
+  const auto newest_first = table.newest_first();
+  ASSERT_EQ(newest_first.size(), 4U);
+  destroy_superblocks();
+  give_away(newest_first[3]->number);
+  expect_what_salvage_finds(1);
+  give_away(newest_first[2]->number);
+  expect_what_salvage_finds(0);
+}
+
+// A commit whose catalog was lost stands beside the one that followed instead. When that one's
+// root is lost, its parent is next, although the other is newer and whole.
+TEST_F(Reader, TakesTheParentOfALostRootBeforeANewerCommitThatNeverHappened) {
+  Store(directory_).save(model_of(1, 1, 1000), {.name = "parent"});
+  const Bytes catalog = read_file(directory_ / "catalog.mdb");
+  Store(directory_).save(model_of(2, 1, 1000), {.name = "stranded"});
+  write_file(directory_ / "catalog.mdb", catalog);
+  {
+    // By hand: a store that is opened would supersede the other first.
+    const auto pack = pack::PackFile::open(pack_, io::File::Access::kReadWrite);
+    const auto slots = pack.read_slots();
+    format::Slot slot = *slots.newest_first()[1];
+    EXPECT_EQ(pack.read_root(slot.root, slot.data_end).checkpoints.size(), 1U);
+    slot.parent_sequence = slot.sequence;
+    slot.parent_digest = slot.root.digest;
+    slot.sequence += 2;
+    slot.number = (slots.newest_first()[0]->number + 1) % 4;
+    slot.root.digest = {};
+    pack.write_slot(slot);
+  }
+  expect_what_salvage_finds(1);
+  EXPECT_NE(read({"ls", pack_}).find("\tparent\t"), std::string::npos);
 }
 
 /// A byte changed, a word moved by a little, bytes taken out or put in, or an end cut off.
@@ -388,6 +507,22 @@ TEST_F(Reader, HasTheSameLimits) {
     }
     const Bytes payload = index.payload();
     EXPECT_EQ(format::decode_vector("index", payload, {}).code, count > 65'536 ? "damaged" : "ok");
+    answers.add("index", payload);
+  }
+  // Chunks of one byte at one place, and tensors that run through all of them.
+  constexpr std::size_t kTensors = 4096;
+  for (const std::size_t chunks : {4096, 4097}) {
+    format::RawIndex index({.id = 1, .sequence = 1, .name = "one"});
+    index.chunks.assign(chunks, fb::Chunk({}, format::kDataBegin, 1, 1, 0, 0));
+    format::RawRecoverable& recoverable = index.recoverables.emplace_back();
+    recoverable.name = "model";
+    for (std::size_t i = 0; i < kTensors; ++i) {
+      recoverable.tensors.emplace_back(4, static_cast<std::uint8_t>(DType::kU8), 1, 0, 0, 0);
+      recoverable.keys += std::to_string(1000 + i);
+      recoverable.dims.push_back(static_cast<std::int64_t>(chunks));
+    }
+    const Bytes payload = index.payload();
+    EXPECT_EQ(format::decode_vector("index", payload, {}).code, chunks > 4096 ? "damaged" : "ok");
     answers.add("index", payload);
   }
   expect_same(answers);

@@ -5,6 +5,8 @@
 #include "support/scratch.h"
 #include "support/states.h"
 
+#include <cairn/salvage.h>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -177,6 +179,38 @@ TEST_F(HostilePack, KeepsAChunkThatADamagedCheckpointPlacesElsewhereWhenItIsComp
   EXPECT_EQ(contents(store.open(1)), contents(weights(1)));
   EXPECT_EQ(contents(store.open(2)), contents(weights(2)));
   EXPECT_TRUE(store.verify().ok);
+}
+
+// A store's chunk size is guessed from its indexes when both superblocks are lost. Another program
+// may cut tensors into pieces of which no store's chunk size can be.
+TEST_F(HostilePack, GuessesNoChunkSizeThatNoStoreMayHave) {
+  constexpr std::uint64_t kOddBytes = 15 * format::kAlignment;  // below the least chunk size
+  const Bytes bytes = pattern(1, 131'072);
+  const auto large = model({tensor("large", bytes)});
+  Store(directory_, {.chunk_bytes = 65'536}).save(large, {.name = "large"});
+  change_root([&](const pack::PackFile& pack, format::Root& root) {
+    change_index(pack, root.checkpoints[0], [&](format::Index& index) {
+      format::ChunkRef& first = index.chunks[0];
+      format::ChunkRef& second = index.chunks[1];
+      ASSERT_EQ(first.offset + first.stored_bytes, second.offset);
+      second.offset = first.offset + kOddBytes;
+      first.plain_bytes = first.stored_bytes = kOddBytes;
+      second.plain_bytes = second.stored_bytes = bytes.size() - kOddBytes;
+      first.id = base::xxh3_128(std::span(bytes).first(kOddBytes));
+      second.id = base::xxh3_128(std::span(bytes).subspan(kOddBytes));
+    });
+  });
+  Bytes pack = read_file(directory_ / "pack");
+  for (const std::uint64_t offset : format::kSuperblockOffsets) {
+    std::fill_n(pack.begin() + static_cast<std::ptrdiff_t>(offset), format::kSuperblockBytes,
+                std::byte{0});
+  }
+  write_file(directory_ / "pack", pack);
+
+  salvage(directory_ / "pack", scratch_ / "salvaged");
+  EXPECT_EQ(everything(Store(scratch_ / "salvaged")).at("large"), contents(large));
+  Store::repair(directory_);
+  EXPECT_EQ(everything(Store(directory_)).at("large"), contents(large));
 }
 
 }  // namespace
