@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -20,6 +21,11 @@ using View = std::span<const std::byte>;
 
 inline View as_view(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const std::byte*>(data), size};
+}
+
+/// As `==`, but at once: with std::byte that goes byte by byte, each step of it instrumented.
+inline bool same_bytes(View a, View b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
 /// Ends the process when a promise is broken; a fuzzer takes that for a crash.

@@ -39,7 +39,8 @@ struct SalvageReport {
 /// records a scan finds. Names, metadata, times and pins come along, ids are new. Each chunk is
 /// verified before a checkpoint is taken over.
 /// Durability: each checkpoint is a commit of its own; after a failure those before it are there.
-/// Errors: not_found (no pack); damaged, truncated (no superblock can be read: not a pack);
+/// Errors: not_found (no pack); damaged, truncated (no superblock is good, and neither slot nor
+/// record tells of which store it is: not a pack);
 /// unsupported_version; already_exists (`directory` holds checkpoints); no_space; io.
 SalvageReport salvage(const std::filesystem::path& pack, const std::filesystem::path& directory,
                       const SalvageOptions& options = {});

@@ -48,8 +48,10 @@ inline bool begins_with(std::span<const std::byte> part,
   return part.size() >= magic.size() && std::memcmp(part.data(), magic.data(), magic.size()) == 0;
 }
 
+/// The first is zero, and each equals the one before it.
 inline bool all_zero(std::span<const std::byte> bytes) noexcept {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+  return bytes.empty() || (bytes[0] == std::byte{0} &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 /// Fills the last 16 bytes of `part` with the digest of what stands before them.

@@ -117,6 +117,7 @@ bool may_use_reserved(const Superblock& superblock) {
 
 void check_reserved(std::span<const std::byte> part) {
   const auto check = [&](std::size_t begin, std::size_t end) {
+    if (all_zero(part.subspan(begin, end - begin))) return;
     for (std::size_t at = begin; at < end; ++at) {
       if (part[at] != std::byte{0}) {
         fail(ErrorCode::kDamaged, "the superblock's reserved byte {} is not zero", at);

@@ -11,6 +11,7 @@ constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 }  // namespace
 
 AlignedBuffer huge_buffer(std::size_t bytes) {
+  if (bytes < kHugePageBytes / 2) return AlignedBuffer(bytes);
   AlignedBuffer buffer(bytes, kHugePageBytes);
   ::madvise(buffer.data(), buffer.size(), MADV_HUGEPAGE);  // A wish; what comes of it is no matter.
   return buffer;

@@ -37,7 +37,12 @@ namespace {
 /// Neighbouring extents are joined into requests of at most so many bytes, and so many requests are
 /// on their way at once: with larger or more of them the disk was no faster, and what is hashed
 /// and copied would leave the cores' caches before it is written (docs/decisions/0020).
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+// Each input makes stores of its own, and their buffers would take most of its time.
+constexpr std::uint64_t kRequestBytes = std::uint64_t{1} << 16;
+#else
 constexpr std::uint64_t kRequestBytes = std::uint64_t{2} << 20;
+#endif
 constexpr std::size_t kRequestsInFlight = 4;
 
 std::size_t in_flight() noexcept {
