@@ -40,16 +40,15 @@ class OnATerminal {
   int wait() { return child_.wait(); }
 
   /// Stops the tool for longer than a second when it has read so many bytes: what it does then
-  /// takes long on any machine. False when it was done before.
-  bool hold_after_reading(std::uint64_t bytes) {
+  /// takes long on any machine. It may be done before.
+  void hold_after_reading(std::uint64_t bytes) {
     while (bytes_read() < bytes) {
-      if (child_.has_ended()) return false;
+      if (child_.has_ended()) return;
       ::sched_yield();
     }
     child_.signal(SIGSTOP);
     ::poll(nullptr, 0, 1100);
     child_.signal(SIGCONT);
-    return true;
   }
 
  private:
