@@ -96,12 +96,13 @@ void prepare_rotten(const fs::path& directory) {
   testing::flip_byte(directory / "pack", place + 5);
 }
 
-constexpr std::string_view kBackup = "backup";
+constexpr std::string_view kBackup = "aside/backup";  // none may lie among a store's own files
 
 // A backup of an older state than the store's.
 void prepare_backed_up(const fs::path& directory) {
   prepare_store(directory);
   Store store(directory);
+  fs::create_directory((directory / kBackup).parent_path());
   store.backup(directory / kBackup);
   store.remove(std::vector{store.find_by_name("b")->id});
   store.save(state_numbered(5), {.name = "d"});
