@@ -177,7 +177,8 @@ class Trial {
   void make_work() const {
     fs::remove_all(work_);
     fs::create_directory(work_);
-    if (fs::exists(before_files_)) fs::copy(before_files_, directory(), fs::copy_options::recursive);
+    if (fs::exists(before_files_))
+      fs::copy(before_files_, directory(), fs::copy_options::recursive);
   }
 
   void attempt(const Fault& fault) const {
