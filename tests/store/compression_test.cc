@@ -58,7 +58,9 @@ class Compressed : public ::testing::Test {
   }
   static std::uint64_t offset_of_weights(const Store& store, std::uint64_t id) {
     const Checkpoint checkpoint = store.open(id);
-    return checkpoint.chunks(*checkpoint.find_tensor("model", "a.weight")).front().pack_offset;
+    return checkpoint.chunks(checkpoint.find_tensor("model", "a.weight").value())
+        .front()
+        .pack_offset;
   }
 
   ScratchDirectory scratch_;
@@ -488,7 +490,7 @@ TEST_F(Compressed, AScanTakesTheIndexWhoseChunksAreThere) {
 // A pass looks at chunks as they lay when it began.
 TEST_F(Compressed, AScrubTakesNoChunkForDamagedThatIsStoredAnewInItsPlace) {
   const auto one = [](std::uint64_t seed) {
-    return model({tensor("w", DType::kBF16, {kWeights}, weights(seed, kWeights))});
+    return model({tensor("a.weight", DType::kBF16, {kWeights}, weights(seed, kWeights))});
   };
   std::uint64_t plain = 0;
   {
