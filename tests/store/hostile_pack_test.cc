@@ -66,6 +66,18 @@ class HostilePack : public ::testing::Test {
     entry.index_digest = base::xxh3_128(payload);
   }
 
+  /// The checkpoint `claims`, by its place in the root, says that its first chunk lies where that
+  /// of `of` does.
+  void claim_first_chunk(std::size_t claims, std::size_t of) {
+    change_root([&](const pack::PackFile& pack, format::Root& root) {
+      const format::RootEntry& entry = root.checkpoints[of];
+      const format::Index other =
+          pack.read_index(entry.index, entry.index_digest, format::kMaxPackBytes);
+      change_index(pack, root.checkpoints[claims],
+                   [&](format::Index& index) { index.chunks[0].offset = other.chunks[0].offset; });
+    });
+  }
+
   ScratchDirectory scratch_;
   std::filesystem::path directory_ = scratch_ / "store";
 };
@@ -109,13 +121,7 @@ TEST_F(HostilePack, RefusesARecordThatIsShorterThanItsExtent) {
 TEST_F(HostilePack, KeepsTheBytesThatADamagedCheckpointClaims) {
   save("good", 1);
   save("claims", 2);
-  change_root([](const pack::PackFile& pack, format::Root& root) {
-    const format::Index good =
-        pack.read_index(root.checkpoints[0].index, root.checkpoints[0].index_digest,  //
-                        format::kMaxPackBytes);
-    change_index(pack, root.checkpoints[1],
-                 [&](format::Index& index) { index.chunks[0].offset = good.chunks[0].offset; });
-  });
+  claim_first_chunk(/*claims=*/1, /*of=*/0);
   Store store(directory_);
   const std::uint64_t claims = 2;
   EXPECT_TRUE(store.find(claims)->damaged);
@@ -132,13 +138,7 @@ TEST_F(HostilePack, KeepsAChunkThatADamagedCheckpointPlacesElsewhere) {
   save("good", 1);
   save("other", 2);
   save("elsewhere", 1);
-  change_root([](const pack::PackFile& pack, format::Root& root) {
-    const format::Index other =
-        pack.read_index(root.checkpoints[1].index, root.checkpoints[1].index_digest,  //
-                        format::kMaxPackBytes);
-    change_index(pack, root.checkpoints[2],
-                 [&](format::Index& index) { index.chunks[0].offset = other.chunks[0].offset; });
-  });
+  claim_first_chunk(/*claims=*/2, /*of=*/1);
   Store store(directory_);
   const std::uint64_t elsewhere = 3;
   store.remove({&elsewhere, 1});
@@ -162,13 +162,7 @@ TEST_F(HostilePack, KeepsAChunkThatADamagedCheckpointPlacesElsewhereWhenItIsComp
     store.save(weights(2), {.name = "other"});
     store.save(weights(1), {.name = "elsewhere"});
   }
-  change_root([](const pack::PackFile& pack, format::Root& root) {
-    const format::Index other =
-        pack.read_index(root.checkpoints[1].index, root.checkpoints[1].index_digest,  //
-                        format::kMaxPackBytes);
-    change_index(pack, root.checkpoints[2],
-                 [&](format::Index& index) { index.chunks[0].offset = other.chunks[0].offset; });
-  });
+  claim_first_chunk(/*claims=*/2, /*of=*/1);
   Store store(directory_, {.compression = Compression::kZstd});
   EXPECT_EQ(store.compact({.compress = true}).compressed_chunks, 2U);
   const std::uint64_t elsewhere = 3;
