@@ -37,7 +37,10 @@ def imported(library):
     """Pairs of an object in the library and a symbol that it takes from elsewhere."""
     out = subprocess.run(["nm", "-A", "-u", library], check=True, capture_output=True, text=True).stdout
     for line in out.splitlines():
-        where, _, symbol = line.rpartition(" U ")
+        where, kind, symbol = line.rsplit(maxsplit=2)
+        # Weak ones (w, v) need not be there, but are called where they are.
+        if kind not in "Uwv":
+            sys.exit(f"nm says what is not understood here: {line}")
         yield where.split(":")[1], symbol.split("@")[0]
 
 
