@@ -99,7 +99,8 @@ Command compact_command() {
           .arguments = {kStoreArgument},
           .options = {{.name = "--dry-run",
                        .help = "Say how much could be given back; change nothing."},
-                      {.name = "--compress", .help = "First compress what is stored; lossless."}},
+                      {.name = "--compress", .help = "First compress what is stored; lossless."},
+                      kAssumeNoWriter},
           .examples =
               "cairn compact runs/a\n"
               "cairn compact runs/a --dry-run --json\n"

@@ -289,6 +289,7 @@ Command import_command() {
                   {.name = "--replace", .help = "In the same commit, delete what has the name."},
                   {.name = "--dry-run",
                    .help = "Say what would be saved and deleted; change nothing."},
+                  kAssumeNoWriter,
                   kCompress},
       .examples =
           "cairn import runs/a model.safetensors --name epoch-1 --meta loss=0.25\n"

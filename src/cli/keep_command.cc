@@ -165,7 +165,8 @@ Command keep_command() {
             .value = "TIME",
             .help = "Protect those saved less than TIME ago by the clock: 90s, 30m, 36h, 7d.",
             .repeats = true},
-           {.name = "--dry-run", .help = "Say what would be deleted; change nothing."}},
+           {.name = "--dry-run", .help = "Say what would be deleted; change nothing."},
+           kAssumeNoWriter},
       .examples =
           "cairn keep runs/a --recent 3 --best-min loss:2\n"
           "cairn keep runs/a --every 10 --recent 1 --dry-run\n"

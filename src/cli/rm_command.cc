@@ -30,7 +30,8 @@ Command rm_command() {
               "One commit. A pin does not protect what is named here. The space becomes "
               "reusable by later saves.",
           .arguments = {kStoreArgument, {.name = "CKPT", .help = kCkptHelp, .repeats = true}},
-          .options = {{.name = "--dry-run", .help = "Say what would be deleted; change nothing."}},
+          .options = {{.name = "--dry-run", .help = "Say what would be deleted; change nothing."},
+                      kAssumeNoWriter},
           .examples =
               "cairn rm runs/a epoch-1 epoch-2\n"
               "cairn rm runs/a id:7 --dry-run",

@@ -29,6 +29,9 @@ Store open_for_reading(const Invocation& invocation, Output& output) {
 }
 
 Store open_for_writing(const Invocation& invocation, Output& output, bool create) {
+  if (invocation.has(kAssumeNoWriter.name)) {
+    throw UsageError("--assume-no-writer is for reading: give --dry-run, too");
+  }
   return open_named(invocation.argument("STORE"), invocation, output, create);
 }
 

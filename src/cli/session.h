@@ -14,7 +14,7 @@ namespace cairn::cli {
 /// What every command that has a store takes first.
 inline constexpr Argument kStoreArgument{.name = "STORE", .help = "The store's directory."};
 
-/// For commands that only read.
+/// For commands that only read, and those that only read with --dry-run.
 inline constexpr Option kAssumeNoWriter{
     .name = "--assume-no-writer",
     .help = "Read a store on a read-only file system; you vouch that no process writes to it."};
@@ -26,7 +26,8 @@ inline constexpr Option kCompress{
 /// Opens without ever changing a file or taking the writer lock.
 Store open_for_reading(const Invocation& invocation, Output& output);
 
-/// Opens for changes; takes the writer lock. Only `import` creates.
+/// Opens for changes; takes the writer lock. Only `import` creates. Errors: UsageError with
+/// --assume-no-writer.
 Store open_for_writing(const Invocation& invocation, Output& output, bool create = false);
 
 /// The same for a store that another word names.

@@ -3,7 +3,9 @@
 
 #include <cairn/store.h>
 
+#include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <optional>
 
@@ -78,6 +80,30 @@ TEST_F(Rm, ChangesNothingInADryRun) {
   import_losses({"1"});
   EXPECT_EQ(done({"rm", store_, "a", "--dry-run", "--json"}).json().at("dry_run"), true);
   EXPECT_EQ(names(), (Names{"a"}));
+}
+
+// As on a read-only disk: a dry run with --assume-no-writer makes no lock file.
+TEST_F(Rm, LikeOthersPlansWithoutLocksOnlyWhenAsked) {
+  import_losses({"1"});
+  const std::string file = safetensors();
+  for (const char* name : {"lock", "catalog.mdb-lock"}) {
+    ASSERT_TRUE(std::filesystem::remove(std::filesystem::path(store_) / name)) << name;
+  }
+  for (std::vector<std::string> words : {Names{"rm", store_, "a"},
+                                         {"keep", store_, "--recent", "1"},
+                                         {"compact", store_},
+                                         {"import", store_, file, "--name", "b"}}) {
+    words.emplace_back("--assume-no-writer");
+    expect_failure(2, "give --dry-run", words);
+    words.emplace_back("--dry-run");
+    done(words);
+  }
+  Names files;
+  for (const auto& entry : std::filesystem::directory_iterator(store_)) {
+    files.push_back(entry.path().filename());
+  }
+  std::sort(files.begin(), files.end());
+  EXPECT_EQ(files, (Names{"catalog.mdb", "pack"}));
 }
 
 TEST_F(Rm, NeverTakesOneWordForSeveral) {
