@@ -214,6 +214,7 @@ Writer::Choice Writer::choose(const Change& change, const catalog::ReadTransacti
   coming.created_unix_ns = add.created_unix_ns;
   coming.meta = add.meta;
   coming.name = add.name;
+  coming.pinned = add.pinned;
   if (coming.name.empty()) {
     coming.name = "ckpt-" + std::to_string(coming.id);
     while (view.checkpoint_by_name(coming.name)) coming.name += '+';
@@ -226,7 +227,7 @@ Writer::Choice Writer::choose(const Change& change, const catalog::ReadTransacti
                   {.path = pack_.path().parent_path()});
     }
     const CheckpointRow* before = list_.find(*holder);
-    coming.pinned = before != nullptr && before->pinned;
+    coming.pinned = coming.pinned || (before != nullptr && before->pinned);
     choice.going.insert(*holder);
   }
   const format::IndexSummary summary =

@@ -57,6 +57,7 @@ struct NewCheckpoint {
   Metadata meta{};
   std::string name{};  // empty: made from the id
   bool replace = false;
+  bool pinned = false;  // as is one that takes the name of a pinned one
   std::int64_t created_unix_ns = 0;
 };
 

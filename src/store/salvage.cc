@@ -126,17 +126,13 @@ class Salvage {
                              .meta = index.meta,
                              // A scan may find two of one name, never alive together.
                              .name = format::free_checkpoint_name(found.name, names_),
+                             .pinned = found.pinned,
                              .created_unix_ns = index.created_unix_ns};
     for (const format::ChunkRef& chunk : index.chunks) {
       checkpoint.chunks.push_back(
           content_of(pack_, chunk, [this](std::uint64_t bytes) { tell(bytes); }));
     }
-    CheckpointInfo saved = to_->writer().commit({.add = &checkpoint}).saved;
-    if (found.pinned) {
-      to_->writer().commit({.flags = {{.id = saved.id, .pinned = true}}});
-      saved.pinned = true;
-    }
-    report_.saved.push_back(std::move(saved));
+    report_.saved.push_back(to_->writer().commit({.add = &checkpoint}).saved);
   }
 
   void log(const std::string& message) const {

@@ -3,6 +3,7 @@
 #include "format/layout.h"
 
 #include <cairn/safetensors.h>
+#include <cairn/salvage.h>
 
 #include <algorithm>
 #include <utility>
@@ -116,6 +117,21 @@ State held_by_backup(const fs::path& directory) {
   State state = state_of(Store(restored));
   fs::remove_all(restored);
   return state;
+}
+
+fs::path salvaged(const fs::path& directory) {
+  return directory.parent_path() / "salvaged";
+}
+
+// What a failure has left is no store to salvage into, so each run makes a new one.
+void salvage_anew(Session& session) {
+  fs::remove_all(salvaged(session.directory));
+  salvage(session.directory / "pack", salvaged(session.directory));
+}
+
+State held_by_salvaged(const fs::path& directory) {
+  // A failure may come before there is one.
+  return fs::exists(salvaged(directory) / "pack") ? state_of(Store(salvaged(directory))) : State();
 }
 
 void begin_nothing(Session&) {}
@@ -347,6 +363,21 @@ std::vector<Scenario> make_scenarios() {
        .begin = begin_nothing,
        .run = [](Session& s) { Store::repair(s.directory, {.drop_damaged = true}); },
        .needs_repair = true},
+      {.name = "salvage",
+       .prepare = prepare_rotten,
+       .begin = begin_nothing,
+       .run = salvage_anew,
+       .only_reads = true,
+       .held_besides = held_by_salvaged,
+       .goes_in_steps = true},
+      {.name = "salvage by scan",
+       .prepare = prepare_scratched,
+       .begin = begin_nothing,
+       .run = salvage_anew,
+       .only_reads = true,
+       .needs_repair = true,
+       .held_besides = held_by_salvaged,
+       .goes_in_steps = true},
       {.name = "dry run",
        .prepare = prepare_scratched,
        .begin = begin_nothing,

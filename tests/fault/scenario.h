@@ -55,9 +55,11 @@ struct Scenario {
   bool needs_repair = false;
   /// Whether what is damaged before may be whole after a failure as well.
   bool mends = false;
-  /// What a file of the scenario's own holds: the state before or the one after, and that one when
-  /// the operation runs again.
+  /// What a file or store of the scenario's own holds: the state before or the one after, and that
+  /// one when the operation runs again.
   State (*held_besides)(const std::filesystem::path& directory) = nullptr;
+  /// Whether a failure may leave a part of that, each checkpoint whole.
+  bool goes_in_steps = false;
 };
 
 const std::vector<Scenario>& scenarios();
