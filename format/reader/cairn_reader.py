@@ -843,16 +843,16 @@ class Pack:
                     return other
             return None
 
-        # The newest and its parent stand on what was committed before them; the others on nothing.
-        trusted = candidates[:1] if from_slots else []
-        trusted += filter(None, map(parent_of, trusted))
-        for candidate in trusted + [c for c in candidates if c not in trusted]:
-            parent = parent_of(candidate) if candidate in trusted else None
+        for candidate in candidates:
+            # The newest stands on its parent, which was committed before; the others on nothing.
+            parent = parent_of(candidate) if from_slots and candidate is candidates[0] else None
             problem = candidate.error or self.problem_of(candidate.root, candidate.end,
                                                          parent and parent.root)
             if problem is None:
                 return candidate.root, candidate.end
             self.note(f"commit {candidate.sequence} was passed over: {problem}")
+            if parent and parent.root:
+                return parent.root, parent.end  # what is damaged there has rotted since
         for candidate in candidates:
             if candidate.root:
                 self.note(f"commit {candidate.sequence} was taken although it is not whole")

@@ -19,7 +19,7 @@ bool is_lost(const Error& error) noexcept {
 }
 
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,
-                    const pack::SlotTable& slots, const catalog::InfoRow& info) {
+                    const pack::SlotTable& slots, const catalog::InfoRow& info, bool is_rebuilt) {
   if (info.uuid != pack.uuid()) {
     throw Error(ErrorCode::kDamaged,
                 "the catalog belongs to another store than the pack beside it; put the right one "
@@ -27,7 +27,7 @@ void check_identity(const StorePaths& paths, const pack::PackFile& pack,
                 {.path = paths.catalog});
   }
   for (const auto& slot : slots.slots) {
-    if (slot && slot->parent_sequence > info.sequence) {
+    if (slot && slot->parent_sequence > info.sequence && !is_rebuilt) {
       throw Error(ErrorCode::kDamaged,
                   "the catalog is an older copy: it ends at commit " +
                       std::to_string(info.sequence) + ", but commit " +
@@ -179,10 +179,11 @@ std::optional<std::vector<std::byte>> committed_root_of(
 std::vector<std::string> check_store(const StorePaths& paths, const pack::PackFile& pack,
                                      const pack::SlotTable& slots,
                                      const catalog::ReadTransaction& view,
-                                     std::vector<catalog::CheckpointRow> rows, Listing* listing) {
+                                     std::vector<catalog::CheckpointRow> rows, Listing* listing,
+                                     bool is_rebuilt) {
   std::vector<std::string> notes;
   const catalog::InfoRow info = view.info();
-  check_identity(paths, pack, slots, info);
+  check_identity(paths, pack, slots, info, is_rebuilt);
   check_length(paths, pack, info);
   auto payload = committed_root_of(info, rows);
   if (payload) {

@@ -42,9 +42,11 @@ format::Index read_index_of(const pack::PackFile& pack, const Listed& listed,
   return index;
 }
 
-/// Errors: damaged for a catalog of another store, and for one that is an older copy.
+/// Errors: damaged for a catalog of another store, and for one that is an older copy, unless it has
+/// just been rebuilt: where newer roots cannot be read, slots still tell of them.
 void check_identity(const StorePaths& paths, const pack::PackFile& pack,
-                    const pack::SlotTable& slots, const catalog::InfoRow& info);
+                    const pack::SlotTable& slots, const catalog::InfoRow& info,
+                    bool is_rebuilt = false);
 
 /// Errors: truncated for a pack that ends before the catalog's end of data.
 void check_length(const StorePaths& paths, const pack::PackFile& pack,
@@ -88,7 +90,7 @@ std::vector<std::string> check_store(const StorePaths& paths, const pack::PackFi
                                      const pack::SlotTable& slots,
                                      const catalog::ReadTransaction& view,
                                      std::vector<catalog::CheckpointRow> rows,
-                                     Listing* listing = nullptr);
+                                     Listing* listing = nullptr, bool is_rebuilt = false);
 
 /// The note for a root that is newer than the catalog, or nothing.
 std::optional<std::string> stranded_note(const pack::SlotTable& slots,

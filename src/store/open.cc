@@ -193,7 +193,8 @@ class Opening {
     {
       const pack::SlotTable slots = pack.read_slots();
       const catalog::ReadTransaction view = catalog.read();
-      for (std::string& text : check_store(paths_, pack, slots, view, rows_of(view), &listing)) {
+      for (std::string& text : check_store(paths_, pack, slots, view, rows_of(view), &listing,
+                                           report_.rebuilt_catalog)) {
         note(std::move(text));
         roots_damaged = true;
       }

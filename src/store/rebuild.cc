@@ -176,15 +176,13 @@ std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
     }
     return nullptr;
   };
-  /// Why a candidate will not do; `whole`: look at everything that it lists.
+  /// Why a candidate will not do, by what it lists and `parent` does not.
   const auto problem_of = [&](const Candidate& candidate,
-                              bool whole) -> std::optional<std::string> {
+                              const Candidate* parent) -> std::optional<std::string> {
     if (!candidate.root) return candidate.error;
     if (CAIRN_MUTANT(kUncheckedRoot)) return std::nullopt;
-    const Candidate* parent = whole ? nullptr : find_parent(candidate);
-    const Root* parent_root = parent != nullptr && parent->root ? &*parent->root : nullptr;
-    return verify_entries(pack, candidate.slot.data_end,
-                          added_entries(*candidate.root, parent_root));
+    const Root* known = parent != nullptr && parent->root ? &*parent->root : nullptr;
+    return verify_entries(pack, candidate.slot.data_end, added_entries(*candidate.root, known));
   };
   const auto take = [&](const Candidate& candidate) {
     return ChosenRoot{.slot = candidate.slot, .root = *candidate.root, .notes = notes};
@@ -193,22 +191,21 @@ std::optional<ChosenRoot> choose_among(const pack::PackFile& pack,
     notes.push_back(describe(candidate) + " was passed over: " + why);
   };
 
-  if (candidates.empty()) return std::nullopt;
-  const Candidate& newest = candidates.front();
-  const auto newest_problem = problem_of(newest, !from_slots);
-  if (!newest_problem) return take(newest);
-  pass_over(newest, *newest_problem);
-  const Candidate* parent = find_parent(newest);
-  if (parent != nullptr && from_slots) {
-    const auto problem = problem_of(*parent, false);
-    if (!problem) return take(*parent);
-    pass_over(*parent, *problem);
+  auto rest = candidates.begin();
+  if (from_slots && rest != candidates.end()) {
+    const Candidate& newest = *rest++;
+    const Candidate* parent = find_parent(newest);
+    const auto problem = problem_of(newest, parent);
+    if (!problem) return take(newest);
+    pass_over(newest, *problem);
+    // When the newest slot was written, its parent was committed: whatever of that is not whole
+    // has rotted since, and is found when it is loaded.
+    if (parent != nullptr && parent->root) return take(*parent);
   }
-  for (const Candidate& candidate : candidates) {
-    if (&candidate == &newest || (from_slots && &candidate == parent)) continue;
-    const auto problem = problem_of(candidate, true);
-    if (!problem) return take(candidate);
-    pass_over(candidate, *problem);
+  for (; rest != candidates.end(); ++rest) {
+    const auto problem = problem_of(*rest, nullptr);
+    if (!problem) return take(*rest);
+    pass_over(*rest, *problem);
   }
   // No root is whole. Rot in one checkpoint must not cost the others: the newest root that can be
   // read still says what there is, and each checkpoint is checked when it is loaded.

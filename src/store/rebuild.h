@@ -30,10 +30,11 @@ struct ChosenRoot {
 /// Chooses the root to rebuild from.
 ///
 /// Candidates are the slots, newest first. A root is taken only if the index and every chunk of
-/// each checkpoint that it adds over its parent verify; else its parent, which the reuse rule kept
-/// whole, on the same terms; older ones only after verifying every chunk that they refer to. When
-/// no slot can be read, root records found by a scan of the pack take the slots' place.
-/// Nothing when none will do.
+/// each checkpoint that it adds over its parent verify; else its parent, which was committed and
+/// which the reuse rule kept whole, so that damage there is rot; an older one, where the parent
+/// cannot be read, only after verifying every chunk that it refers to. When no slot can be read,
+/// root records found by a scan of the pack take the slots' place.
+/// Nothing when none can be read.
 std::optional<ChosenRoot> choose_root(const pack::PackFile& pack);
 
 /// Everything that the catalog says, derived from a root and the indexes that it lists.

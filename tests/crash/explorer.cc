@@ -99,6 +99,12 @@ std::optional<std::string> Explorer::take_apart(
       auto wrong = oracle_.judge(tree, expected);
       const bool is_rotten = expected.heals_with != nullptr;
       std::mt19937_64 fate = seeded_by(key, options_.seed);
+      if (!wrong && !is_rotten && fate() % options_.rot_every == 0) {
+        if (const auto rot = oracle_.choose_rot(tree, fate)) {
+          ++counts_.rotten_states;
+          wrong = oracle_.judge_with_rot(tree, expected, *rot);
+        }
+      }
       if (!wrong && !in_recovery && !is_rotten && fate() % options_.recovery_every == 0) {
         std::vector<Operation> operations;
         if (fate() % options_.continuation_every == 0) {

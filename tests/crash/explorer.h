@@ -50,6 +50,7 @@ struct Counts {
   std::uint64_t states = 0;            // distinct, and judged with and without the catalog
   std::uint64_t recovery_states = 0;   // those of them that a second crash left
   std::uint64_t continuations = 0;     // jobs that went on after a crash, until a second one
+  std::uint64_t rotten_states = 0;     // judged once more with a byte of a chunk changed
   std::uint64_t direct_writes = 0;     // past the page cache
 };
 
@@ -64,6 +65,8 @@ struct ExplorerOptions {
   std::uint64_t recovery_every = 64;
   /// In one of so many of those two random operations follow.
   std::uint64_t continuation_every = 4;
+  /// In one of so many a byte of a chunk rots before the store is opened again.
+  std::uint64_t rot_every = 16;
   Thoroughness recovery{.exhaustive_units = 4, .exhaustive_groups = 3, .samples = 2, .at_most = 4};
   /// Asked before each state: whether to leave the rest of the workload.
   std::function<bool()> time_is_up = [] { return false; };

@@ -28,11 +28,12 @@ constexpr std::uint64_t kStates = 10'000;
 void print(const Counts& counts, std::uint64_t seed) {
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "crash states: %llu distinct, %llu of them after a second crash; %llu workloads, %llu events "
-      "(%llu with every choice of what was pending, %llu with samples), %llu jobs that went on, "
-      "%llu direct writes, seed %llu\n",
-      number(counts.states), number(counts.recovery_states), number(counts.workloads),
-      number(counts.events), number(counts.exhausted_events),
+      "crash states: %llu distinct, %llu of them after a second crash, %llu once more with rot; "
+      "%llu workloads, %llu events (%llu with every choice of what was pending, %llu with "
+      "samples), "
+      "%llu jobs that went on, %llu direct writes, seed %llu\n",
+      number(counts.states), number(counts.recovery_states), number(counts.rotten_states),
+      number(counts.workloads), number(counts.events), number(counts.exhausted_events),
       number(counts.events - counts.exhausted_events), number(counts.continuations),
       number(counts.direct_writes), number(seed));
   std::fflush(stdout);

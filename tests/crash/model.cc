@@ -12,12 +12,31 @@ Metadata without_time(const Metadata& meta) {
   return Metadata(std::move(map));
 }
 
+namespace {
+
+Saved saved_of(const Store& store, const CheckpointInfo& info) {
+  return {.contents = testing::contents(store.open(info.id)),
+          .meta = without_time(info.meta),
+          .pinned = info.pinned};
+}
+
+}  // namespace
+
 Model model_of(const Store& store) {
   Model model;
+  for (const CheckpointInfo& info : store.checkpoints()) model[info.name] = saved_of(store, info);
+  return model;
+}
+
+Model model_of(const Store& store, std::set<std::string>& damaged) {
+  Model model;
   for (const CheckpointInfo& info : store.checkpoints()) {
-    model[info.name] = {.contents = testing::contents(store.open(info.id)),
-                        .meta = without_time(info.meta),
-                        .pinned = info.pinned};
+    try {
+      model[info.name] = saved_of(store, info);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kDamaged) throw;
+      damaged.insert(info.name);
+    }
   }
   return model;
 }

@@ -7,6 +7,7 @@
 #include <cairn/store.h>
 
 #include <map>
+#include <set>
 #include <string>
 
 namespace cairn::crash {
@@ -26,6 +27,8 @@ Metadata without_time(const Metadata& meta);
 
 /// Reads a store, every tensor of it.
 Model model_of(const Store& store);
+/// The same where some of it may be damaged: those go to `damaged`, by name.
+Model model_of(const Store& store, std::set<std::string>& damaged);
 
 base::Digest128 digest_of(const Model& model);
 /// "{1, 2 pinned}": names only.

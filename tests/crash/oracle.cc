@@ -11,6 +11,7 @@
 #include <cairn/store.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -237,6 +238,97 @@ void Oracle::judge_healing(const Expectation& expected) const {
   const VerifyReport report = store.verify();
   require(report.ok,
           "mended, verify: " + (report.damaged.empty() ? "" : report.damaged.front().message));
+}
+
+std::optional<Rot> Oracle::choose_rot(const Tree& tree, std::mt19937_64& random) {
+  lay_out(tree);
+  if (!has_catalog()) return std::nullopt;
+  const auto catalog =
+      catalog::Catalog::open(store_path() / "catalog.mdb", catalog::Mode::kReadOnly);
+  const auto pack = pack::PackFile::open(store_path() / "pack", io::File::Access::kRead);
+  const catalog::InfoRow info = catalog.read().info();
+  struct Place {
+    format::Extent extent{};
+    std::set<std::string> touches{};
+  };
+  std::map<std::uint64_t, Place> chunks;
+  for (const format::RootEntry& entry : pack.read_root(info.root, info.data_end).checkpoints) {
+    const auto index = pack.read_index(entry.index, entry.index_digest, info.data_end);
+    for (const format::ChunkRef& chunk : index.chunks) {
+      Place& place = chunks[chunk.offset];
+      place.extent = {.offset = chunk.offset, .bytes = chunk.stored_bytes};
+      place.touches.insert(entry.name);
+    }
+  }
+  if (chunks.empty()) return std::nullopt;
+  const auto place = std::next(chunks.begin(), static_cast<long>(random() % chunks.size()))->second;
+  return Rot{.offset = place.extent.offset + random() % place.extent.bytes,
+             .touches = place.touches};
+}
+
+void Oracle::judge_rotten(const std::vector<const Model*>& models, const Rot& rot,
+                          bool has_catalog) const {
+  std::set<std::string> damaged;
+  Model whole;
+  {
+    Store store(store_path(), {.chunk_bytes = 65536});
+    whole = model_of(store, damaged);
+    const auto fits = [&](const Model& model) {
+      return std::all_of(model.begin(), model.end(), [&](const auto& one) {
+        const auto& [name, saved] = one;
+        if (const auto held = whole.find(name); held != whole.end()) {
+          // Where the catalog is lost an older one of the name may have come back.
+          return held->second == saved || (!has_catalog && rot.touches.contains(name));
+        }
+        return damaged.contains(name) || (!has_catalog && rot.touches.contains(name));
+      });
+    };
+    require(
+        std::any_of(models.begin(), models.end(), [&](const Model* model) { return fits(*model); }),
+        "it holds " + describe(whole) + " and lacks what the rot does not touch");
+    require(!has_catalog || damaged == rot.touches, "what is refused is not what the rot touches");
+    std::set<std::string> found;
+    for (const Damage& damage : store.verify().damaged) {
+      require(damage.what == "chunk" && damage.pack_offset <= rot.offset &&
+                  rot.offset < damage.pack_offset + damage.bytes,
+              "verify: " + damage.message);
+      for (const DamagedTensor& touched : damage.touches) found.insert(touched.checkpoint_name);
+    }
+    require(found == damaged, "verify names other checkpoints than are refused");
+    const CheckpointState state = probe();
+    const SaveResult result = store.save(state, {.name = "probe"});
+    whole["probe"] = {.contents = testing::contents(state),
+                      .meta = without_time(result.saved.meta)};
+    for (const CheckpointInfo& info : store.checkpoints()) {
+      if (!damaged.contains(info.name)) continue;
+      store.remove({{info.id}});
+      damaged.erase(info.name);
+      break;
+    }
+  }
+  std::set<std::string> still_damaged;
+  const Model now = model_of(Store(store_path()), still_damaged);
+  require(now == whole && still_damaged == damaged,
+          "after a save and a deletion it holds " + describe(now) + ", not " + describe(whole));
+}
+
+std::optional<std::string> Oracle::judge_with_rot(const Tree& tree, const Expectation& expected,
+                                                  const Rot& rot) {
+  std::string stage = "with rot at " + std::to_string(rot.offset);
+  try {
+    lay_out(tree);
+    testing::flip_byte(store_path() / "pack", rot.offset);
+    judge_rotten(expected.models, rot, true);
+    stage += ", without its catalog";
+    if (const auto bare = without_catalog(tree)) {
+      lay_out(*bare);
+      testing::flip_byte(store_path() / "pack", rot.offset);
+      judge_rotten(expected.models_without_catalog, rot, false);
+    }
+  } catch (const std::exception& error) {
+    return stage + ": " + error.what();
+  }
+  return std::nullopt;
 }
 
 bool Oracle::has_catalog() const {

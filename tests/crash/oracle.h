@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,12 @@ struct Expectation {
   bool store_exists = false;
   /// Set: a chunk is rotten besides, and saving this state mends it.
   const CheckpointState* heals_with = nullptr;
+};
+
+/// A byte of a chunk, and the checkpoints of the committed root that hold the chunk.
+struct Rot {
+  std::uint64_t offset = 0;
+  std::set<std::string> touches{};
 };
 
 /// How deep to look.
@@ -38,6 +46,13 @@ class Oracle {
   std::optional<std::string> judge(const Tree& tree, const Expectation& expected,
                                    const Judgement& how = {});
 
+  /// The same state, in which a byte has rotted before the store is opened again: what holds that
+  /// chunk is refused, all else is as before.
+  std::optional<std::string> judge_with_rot(const Tree& tree, const Expectation& expected,
+                                            const Rot& rot);
+  /// Some byte of what the state's catalog lists, or nothing where it lists no chunk.
+  std::optional<Rot> choose_rot(const Tree& tree, std::mt19937_64& random);
+
   /// Puts a tree where it can be opened, and returns the directory of the tree. LMDB's lock file,
   /// which no flush reaches, is as its last processes left it, or empty, torn or gone, by the tree.
   std::filesystem::path lay_out(const Tree& tree);
@@ -56,6 +71,8 @@ class Oracle {
   bool has_catalog() const;
   Model judge_working(Model held) const;
   void judge_equal(const Model& held) const;
+  void judge_rotten(const std::vector<const Model*>& models, const Rot& rot,
+                    bool has_catalog) const;
   void lose_catalog() const;
 
   std::filesystem::path work_;

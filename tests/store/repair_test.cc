@@ -309,6 +309,31 @@ TEST_F(Repair, ARebuildKeepsOldDamageListedInsteadOfGivingUpTheRest) {
   EXPECT_EQ(store.verify().damaged.size(), 1U);
 }
 
+// The commit before the newest was done, or the newest would not have begun: it loses what rots in
+// it, and nothing else. (It was passed over for an older one, with which the store did not open.)
+TEST_F(Repair, ARebuildKeepsTheCommitBeforeATornOneThoughItHasRotted) {
+  flip_byte(pack(), chunk_of(ids_[2], 1) + 9);  // as if torn
+  flip_byte(pack(), chunk_of(ids_[1], 1) + 9);
+  fs::remove(path() / "catalog.mdb");
+  Store store(path());
+  EXPECT_EQ(store.checkpoints().size(), 2U);
+  EXPECT_EQ(contents(store.open(ids_[0])), contents(state_of("a")));
+  ASSERT_EQ(store.verify().damaged.size(), 1U);
+  EXPECT_EQ(store.verify().damaged.front().touches.front().checkpoint_name, "b");
+}
+
+// Slots tell of commits that came after the one that is taken.
+TEST_F(Repair, ARebuildTakesAnOlderCommitWhereTheTwoNewestAreLost) {
+  const auto [first, second] = testing::newest_root(pack());
+  ids_.push_back(Store(path()).save(state_of("d"), {.name = "d"}).saved.id);
+  flip_byte(pack(), chunk_of(ids_[3], 1) + 9);
+  flip_byte(pack(), first + 200);
+  flip_byte(pack(), second + 200);
+  fs::remove(path() / "catalog.mdb");
+  EXPECT_EQ(everything(Store(path())).size(), 2U);
+  expect({"a", "b"});
+}
+
 // The second one's name grew by a character and was too long then.
 TEST_F(Repair, AdoptsTwoOfOneNameThatCannotGrow) {
   const std::string name(255, 'n');
