@@ -253,7 +253,8 @@ struct OpenReport {
 /// it, whole. Threads: safe for concurrent use; calls that change something run one after another
 /// and never block readers. Errors of every function: `forked` in a child of the process that
 /// opened it; `poisoned` after a failed flush or `commit_unknown`; `invalid_argument` for a change
-/// through a read-only handle.
+/// through a read-only handle; `damaged` for a row of the catalog that rotted since it was opened,
+/// and `io`.
 class Store {
  public:
   /// Opens, or with `options.create` makes, the store in `directory`.
@@ -270,8 +271,9 @@ class Store {
   bool read_only() const;
   const OpenReport& open_report() const;
 
-  /// All checkpoints, newest first.
+  /// All checkpoints, newest first. Cost: reads a row of the catalog for each, no payload.
   std::vector<CheckpointInfo> checkpoints() const;
+  /// The checkpoint with an id, or with a name, or nothing. Cost: reads at most two rows.
   std::optional<CheckpointInfo> find(std::uint64_t id) const;
   std::optional<CheckpointInfo> find_by_name(std::string_view name) const;
 
@@ -335,7 +337,12 @@ class Store {
   /// Remembers that a checkpoint is damaged, or that it is not. Errors: as `set_pinned`.
   void set_damaged(std::span<const std::uint64_t> ids, bool damaged);
 
-  /// Reads and checks the whole store, or only the named checkpoints.
+  /// Reads and checks the whole store, or only the named checkpoints. What is damaged is reported
+  /// and no error, and marks nothing.
+  ///
+  /// Cost: reads and hashes every distinct chunk once, from memory where the system has it there;
+  /// memory of all indexes, and a few MiB a thread. Never blocks a writer; what is freed meanwhile
+  /// is not reused before the end. Errors: not_found (an id); io.
   VerifyReport verify(std::span<const std::uint64_t> ids = {},
                       const ProgressCallback& progress = {}) const;
   /// Takes one step of a scrub: looks at the next `max_bytes` of what is stored, at least at one
@@ -346,6 +353,7 @@ class Store {
   /// meanwhile; space that is freed during a step can be written again a commit later.
   /// Errors: io; those of a commit.
   ScrubReport scrub(std::uint64_t max_bytes);
+  /// Cost: reads a row of the catalog for each checkpoint and each free extent, no payload.
   StoreStats stat() const;
   /// Cost: reads a row of the catalog for each chunk.
   ChunkStats chunk_stats() const;
@@ -359,7 +367,9 @@ class Store {
   /// Errors: with `compress`, invalid_argument (a store without compression), damaged (an index;
   /// run `repair`), no_space (with what was compressed before it); otherwise as `save`.
   CompactReport compact(const CompactOptions& options = {});
-  /// For each checkpoint alone: the bytes of extents that deleting it would free.
+  /// For each checkpoint alone: the bytes of extents that deleting it would free; zero for one that
+  /// has gone. Of a damaged index it is not known what it holds, and only its own are counted.
+  /// Cost: reads the index of each, and a row of the catalog for each of its chunks.
   std::vector<std::uint64_t> bytes_freed_if_deleted(std::span<const CheckpointInfo> of) const;
 
   /// Brings a store back that does not open, or that `verify` finds damaged: restores superblocks

@@ -218,8 +218,7 @@ Command cp_command() {
                        .help = "Replace another checkpoint of the same name instead of failing."},
                       {.name = "--dry-run", .help = "Say what would be copied; change nothing."},
                       {.name = kAssumeNoWriter.name,
-                       .help = "Read SRC on a read-only file system; you vouch that no process "
-                               "writes to it."},
+                       .help = "For SRC on a read-only disk; you vouch that no process writes."},
                       kCompress},
           .examples =
               "cairn cp runs/a /mnt/backup/a\n"

@@ -17,7 +17,7 @@ inline constexpr Argument kStoreArgument{.name = "STORE", .help = "The store's d
 /// For commands that only read, and those that only read with --dry-run.
 inline constexpr Option kAssumeNoWriter{
     .name = "--assume-no-writer",
-    .help = "Read a store on a read-only file system; you vouch that no process writes to it."};
+    .help = "For a read-only disk; you vouch that no process writes."};
 
 /// For commands that save, and make the store where there is none.
 inline constexpr Option kCompress{

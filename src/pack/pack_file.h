@@ -166,13 +166,18 @@ class PackFile {
   void decode_chunk(const format::ChunkRef& chunk, std::span<const std::byte> stored,
                     std::span<std::byte> out) const;
 
+  /// Kept from save to save and from load to load. Apart, because filling an extent may read
+  /// another, and what is read may have to be decoded.
+  struct Buffers {
+    explicit Buffers(std::uint64_t chunk_bytes);
+    io::BufferPool write;
+    io::BufferPool read;
+    io::BufferPool plain;
+  };
+
   io::File file_;
   format::Superblock superblock_;
-  // Kept from save to save and from load to load. Apart, because filling an extent may read
-  // another, and what is read may have to be decoded.
-  std::unique_ptr<io::BufferPool> write_buffers_;
-  std::unique_ptr<io::BufferPool> read_buffers_;
-  std::unique_ptr<io::BufferPool> plain_buffers_;
+  std::unique_ptr<Buffers> buffers_;
 };
 
 /// Adds where it happened to an error that a pure decoder threw.

@@ -137,18 +137,12 @@ class ContentsCheck {
   std::map<std::uint64_t, Checkpoint> checkpoints_;
 };
 
-std::vector<CheckpointRow> rows_of(const catalog::ReadTransaction& view) {
-  std::vector<CheckpointRow> rows;
-  view.for_each_checkpoint([&](const CheckpointRow& row) { rows.push_back(row); });
-  return rows;
-}
-
 /// What holds the checkpoints together, beside what they hold.
 class StoreCheck : public ContentsCheck {
  public:
   StoreCheck(const StorePaths& paths, const pack::PackFile& pack, const pack::SlotTable& slots,
              const catalog::ReadTransaction& view, VerifyReport& report)
-      : ContentsCheck(pack, view.info().data_end, rows_of(view), report),
+      : ContentsCheck(pack, view.info().data_end, read_rows(view), report),
         paths_(paths),
         slots_(slots),
         view_(view),

@@ -212,6 +212,29 @@ TEST_F(CtrlC, LeavesNoHalfExport) {
   EXPECT_GT(interrupted, 0);
 }
 
+// In parts, each a commit: some are done then, and the next run goes on.
+TEST_F(CtrlC, LeavesACompactThatCompressesInAnyPartOfItsWay) {
+  std::mt19937 random(6);
+  int interrupted = 0;
+  for (int i = 0; i < 8 || (interrupted == 0 && i < 40); ++i) {
+    std::filesystem::remove_all(store_);
+    Store(store_).save(model({tensor("w", coarse_pattern(1, 24'000'000))}), {.name = "a"});
+    OnATerminal tool({"compact", store_, "--compress"});
+    wait_a_while(random);
+    tool.signal(SIGINT);
+    const int code = tool.wait();
+    EXPECT_TRUE(code == 0 || code == 128 + SIGINT) << code;
+    interrupted += code != 0 ? 1 : 0;
+    expect_sound();
+    done({"compact", store_, "--compress"});
+    const Store store(store_, {.read_only = true});
+    EXPECT_LT(store.chunk_stats().stored_bytes, 20'000'000U);
+    EXPECT_EQ(contents(store.open(store.checkpoints().front().id)).at("model/w"),
+              coarse_pattern(1, 24'000'000));
+  }
+  EXPECT_GT(interrupted, 0);
+}
+
 class FileLimit : public ToolTest {
  protected:
   void SetUp() override { ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0); }

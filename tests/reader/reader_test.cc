@@ -440,6 +440,30 @@ TEST_F(Reader, TakesTheParentOfALostRootBeforeANewerCommitThatNeverHappened) {
   EXPECT_NE(read({"ls", pack_}).find("\tparent\t"), std::string::npos);
 }
 
+// What the commit before the newest holds was durable: where it does not verify it has rotted.
+TEST_F(Reader, TakesTheParentOfATornCommitThoughItHasRottedAsSalvageDoes) {
+  std::vector<std::uint64_t> chunks;
+  {
+    Store store(directory_);
+    for (const char* name : {"whole", "rotten", "torn"}) {
+      const CheckpointState state = model_of(static_cast<std::uint64_t>(name[0]), 1, 90'000);
+      const auto id = store.save(state, {.name = name}).saved.id;
+      chunks.push_back(store.open(id).chunks(0).front().pack_offset);
+    }
+  }
+  flip_byte(pack_, chunks[1]);
+  flip_byte(pack_, chunks[2]);
+  const SalvageReport report = salvage(pack_, scratch_ / "salvaged");
+  ASSERT_EQ(report.lost.size(), 1U);
+  EXPECT_EQ(report.lost[0].name, "rotten");
+  ASSERT_EQ(report.saved.size(), 1U);
+  const std::string listed = read({"ls", pack_});
+  EXPECT_NE(listed.find("\twhole\t"), std::string::npos);
+  EXPECT_NE(listed.find("\trotten\t"), std::string::npos);
+  EXPECT_EQ(listed.find("\ttorn\t"), std::string::npos);
+  read({"extract", pack_, "rotten", "model/layer.0"}, 3);
+}
+
 /// A byte changed, a word moved by a little, bytes taken out or put in, or an end cut off.
 Bytes mutated(Bytes bytes, std::mt19937& random) {
   if (bytes.size() < 8) return bytes;
