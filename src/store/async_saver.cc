@@ -2,6 +2,7 @@
 
 #include "base/digest.h"
 #include "base/mutant.h"
+#include "base/stream_copy.h"
 #include "io/fork_guard.h"
 #include "store/checks.h"
 
@@ -283,7 +284,7 @@ TakenState AsyncSaver::copy_new(const CheckpointState& state, const SaveOptions&
         return;
       }
     }
-    if (is_new) std::memcpy(copy.data(), bytes.data(), bytes.size());
+    if (is_new) base::stream_copy(copy, bytes);
     content.fill = [copy, id = content.key.id,
                     tensor = chunk.pieces.front().tensor->key](std::span<std::byte> out) {
       std::memcpy(out.data(), copy.data(), copy.size());
