@@ -97,6 +97,9 @@ struct IndexSummary {
 };
 
 IndexSummary summarize(const Index& index);
+/// The same of what an index will hold.
+IndexSummary summarize(const Metadata& meta, std::span<const IndexRecoverable> recoverables,
+                       std::int64_t created_unix_ns = 0);
 
 /// FlatBuffers form of a summary, for a catalog row. Errors of decode: damaged.
 std::vector<std::byte> encode_summary(const IndexSummary& summary);

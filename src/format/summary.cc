@@ -35,10 +35,15 @@ void check_summary(const IndexSummary& summary, ErrorCode code) {
 }  // namespace
 
 IndexSummary summarize(const Index& index) {
+  return summarize(index.meta, index.recoverables, index.created_unix_ns);
+}
+
+IndexSummary summarize(const Metadata& meta, std::span<const IndexRecoverable> recoverables,
+                       std::int64_t created_unix_ns) {
   IndexSummary summary;
-  summary.created_unix_ns = index.created_unix_ns;
-  summary.meta = index.meta;
-  for (const IndexRecoverable& recoverable : index.recoverables) {
+  summary.created_unix_ns = created_unix_ns;
+  summary.meta = meta;
+  for (const IndexRecoverable& recoverable : recoverables) {
     summary.recoverables.push_back(recoverable.name);
     summary.tensors += recoverable.tensors.size();
     for (const IndexTensor& tensor : recoverable.tensors) {

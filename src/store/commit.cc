@@ -230,8 +230,7 @@ Writer::Choice Writer::choose(const Change& change, const catalog::ReadTransacti
     coming.pinned = coming.pinned || (before != nullptr && before->pinned);
     choice.going.insert(*holder);
   }
-  const format::IndexSummary summary =
-      format::summarize({.meta = add.meta, .recoverables = add.recoverables});
+  const format::IndexSummary summary = format::summarize(add.meta, add.recoverables);
   coming.recoverables = summary.recoverables;
   coming.tensors = summary.tensors;
   coming.logical_bytes = summary.logical_bytes;

@@ -40,8 +40,8 @@ void require_checkpoint_name(std::string_view name) {
 void check_state(const CheckpointState& state, const SaveOptions& options) {
   if (!options.name.empty()) require_checkpoint_name(options.name);
   const CutState planned = cut(state, format::kMaxChunkBytes);
-  format::encode_summary(format::summarize({.meta = complete(options.meta, options.end_of_epoch, 0),
-                                            .recoverables = planned.recoverables}));
+  format::encode_summary(
+      format::summarize(complete(options.meta, options.end_of_epoch, 0), planned.recoverables));
 }
 
 TakenState take_state(const CheckpointState& state, const SaveOptions& options,
