@@ -274,7 +274,10 @@ std::array<std::string, 2> PackFile::superblock_errors() const {
   const auto copies = read_superblocks(errors);
   const Superblock wanted = with_features_of(copies, superblock_);
   for (std::size_t copy = 0; copy < copies.size(); ++copy) {
-    if (copies[copy] && *copies[copy] != wanted) errors[copy] = "the copies differ";
+    if (!copies[copy] || *copies[copy] == wanted) continue;
+    Superblock other = *copies[copy];
+    other.incompat = wanted.incompat;
+    errors[copy] = other == wanted ? kLacksFeatures : "the copies differ";
   }
   return errors;
 }

@@ -25,6 +25,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cairn::pack {
@@ -101,6 +102,8 @@ class PackFile {
   const format::Uuid& uuid() const noexcept { return superblock_.uuid; }
   /// What is wrong with either copy; empty strings for good ones. Errors: io.
   std::array<std::string, 2> superblock_errors() const;
+  /// What they say of a copy that only lacks features that the other one has.
+  static constexpr std::string_view kLacksFeatures = "it lacks features that the other copy has";
   void rewrite_superblock(std::size_t copy) const;
   /// Writes anew each copy of the superblock that is bad, or lacks one of these `incompat`
   /// features, durably and one after the other, so that a crash leaves the other one whole. Returns

@@ -172,9 +172,27 @@ class StoreCheck : public ContentsCheck {
     const auto errors = pack_.superblock_errors();
     for (std::size_t copy = 0; copy < errors.size(); ++copy) {
       if (errors[copy].empty()) continue;
-      damage("superblock", "copy " + std::to_string(copy + 1) + " is damaged: " + errors[copy],
-             format::kSuperblockOffsets[copy], format::kSuperblockBytes);
+      const std::string which = "copy " + std::to_string(copy + 1);
+      // Both copies have the feature before the first chunk that needs it.
+      if (errors[copy] == pack::PackFile::kLacksFeatures && !compresses()) {
+        report_.notes.push_back(which + " of the superblock: " + errors[copy] +
+                                ", as a change that was cut short leaves it; opening for writing "
+                                "completes it");
+        continue;
+      }
+      damage("superblock", which + " is damaged: " + errors[copy], format::kSuperblockOffsets[copy],
+             format::kSuperblockBytes);
     }
+  }
+
+  bool compresses() const {
+    return std::any_of(checkpoints_.begin(), checkpoints_.end(), [](const auto& checkpoint) {
+      const auto& index = checkpoint.second.index;
+      return index &&
+             std::any_of(index->chunks.begin(), index->chunks.end(), [](const auto& chunk) {
+               return chunk.encoding != format::Encoding::kRaw;
+             });
+    });
   }
 
   void check_slots() {
@@ -248,10 +266,7 @@ class StoreCheck : public ContentsCheck {
     }
     const bool may_compress =
         (pack_.current_superblock().incompat & format::kIncompatCompressed) != 0;
-    const bool compresses = std::any_of(expected.begin(), expected.end(), [](const auto& chunk) {
-      return chunk.second.encoding != format::Encoding::kRaw;
-    });
-    if (compresses && !may_compress) {
+    if (compresses() && !may_compress) {
       damage("superblock", "chunks are compressed, and the superblock does not say so",
              format::kSuperblockOffsets[0], format::kSuperblockBytes);
     }

@@ -146,7 +146,8 @@ class CtrlC : public ToolTest {
     ::poll(nullptr, 0, static_cast<int>(random() % 60));
   }
   void expect_sound() {
-    EXPECT_EQ(done({"verify", store_, "--json"}).json().at("ok"), true);
+    const auto verified = done({"verify", store_, "--json"}).json();
+    EXPECT_EQ(verified.at("ok"), true) << verified;
     EXPECT_EQ(done({"stat", store_, "--json"}).json().at("checkpoints"), names().size());
   }
 };
