@@ -139,7 +139,8 @@ TEST_F(Examples, QuickstartGoesOnWhereItWasKilled) {
 
   const Outcome second = run(command);
   EXPECT_EQ(second.exit_code, 0) << second.output;
-  EXPECT_NE(second.output.find("resumed from "), std::string::npos) << second.output;
+  // LibTorch's log may stand before it: the kill may have cut a commit short.
+  EXPECT_LT(second.output.find("resumed from "), second.output.find(", loss")) << second.output;
   EXPECT_EQ(second.output.find("epoch 1,"), std::string::npos) << second.output;
   EXPECT_NE(second.output.find("epoch 100"), std::string::npos) << second.output;
 

@@ -38,11 +38,7 @@ using testing::ScratchDirectory;
 namespace fs = std::filesystem;
 
 /// Calls to try of each scenario, kind and duration, unless all are asked for.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t kSampleOfCalls = 3;  // looks at memory, and takes ten times as long
-#else
 constexpr std::size_t kSampleOfCalls = 6;
-#endif
 /// Flushes are few, and each is there for a reason of its own.
 constexpr std::size_t kSampleOfFlushes = 20;
 
