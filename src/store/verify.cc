@@ -174,7 +174,7 @@ class StoreCheck : public ContentsCheck {
       if (errors[copy].empty()) continue;
       const std::string which = "copy " + std::to_string(copy + 1);
       // Both copies have the feature before the first chunk that needs it.
-      if (errors[copy] == pack::PackFile::kLacksFeatures && !compresses()) {
+      if (errors[copy] == pack::PackFile::kLacksFeatures && !holds_compressed_chunks()) {
         report_.notes.push_back(which + " of the superblock: " + errors[copy] +
                                 ", as a change that was cut short leaves it; opening for writing "
                                 "completes it");
@@ -185,14 +185,13 @@ class StoreCheck : public ContentsCheck {
     }
   }
 
-  bool compresses() const {
-    return std::any_of(checkpoints_.begin(), checkpoints_.end(), [](const auto& checkpoint) {
-      const auto& index = checkpoint.second.index;
-      return index &&
-             std::any_of(index->chunks.begin(), index->chunks.end(), [](const auto& chunk) {
-               return chunk.encoding != format::Encoding::kRaw;
-             });
+  /// By the catalog, which knows the chunks of lost indexes, too.
+  bool holds_compressed_chunks() const {
+    bool any = false;
+    view_.for_each_chunk([&](const ChunkKey&, const ChunkRow& row) {
+      any = any || row.encoding != format::Encoding::kRaw;
     });
+    return any;
   }
 
   void check_slots() {
@@ -266,7 +265,10 @@ class StoreCheck : public ContentsCheck {
     }
     const bool may_compress =
         (pack_.current_superblock().incompat & format::kIncompatCompressed) != 0;
-    if (compresses() && !may_compress) {
+    const bool compresses = std::any_of(expected.begin(), expected.end(), [](const auto& chunk) {
+      return chunk.second.encoding != format::Encoding::kRaw;
+    });
+    if (compresses && !may_compress) {
       damage("superblock", "chunks are compressed, and the superblock does not say so",
              format::kSuperblockOffsets[0], format::kSuperblockBytes);
     }
